@@ -1,0 +1,172 @@
+//! What a request carries: every identifier that the affinity's methods find in it.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+
+use super::bearer::{bearer_token, header_value};
+use super::cookie_header;
+use super::key::{Identifier, KeyHasher, OversizeIdentifier};
+use super::sealing::{KeyRing, SealingKeyId};
+use super::source::MaskedAddress;
+use super::token::{Token, TokenError};
+use crate::document::cluster::{Affinity, Method};
+use crate::ids::{AffinityId, ClusterId, KeyHash};
+
+/// How many different values of one application cookie are looked at: one for each path or domain that
+/// the cookie was set for. More than a few are made up.
+pub const MAX_VALUES: usize = 4;
+
+/// How many cookies of Stickler's name are tried until one opens. Enough that a neighbour site's few
+/// stray cookies don't hide the right one, and so few that made-up ones cost next to nothing.
+pub const MAX_TOKENS: usize = 16;
+
+/// One identifier that a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Index into `Affinity::methods` of the method that found it.
+    pub method: usize,
+    /// Its key.
+    pub key: KeyHash,
+    /// What the token says, when it is Stickler's own cookie.
+    pub token: Option<Token>,
+}
+
+/// Something that looked like an identifier and was passed over. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedOver {
+    /// A cookie of Stickler's name whose seal doesn't hold.
+    ForgedToken,
+    /// A token sealed with a key that this node doesn't know: to be checked with the leader before it
+    /// counts as forged.
+    UnknownKey(SealingKeyId),
+    /// A cookie of Stickler's name that is no token.
+    MalformedToken,
+    /// An identifier that is too long to be one.
+    OversizeIdentifier,
+    /// Cookies beyond [`MAX_VALUES`] or [`MAX_TOKENS`] were not looked at; once for each method.
+    TooManyCookies,
+}
+
+impl From<TokenError> for PassedOver {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Malformed => Self::MalformedToken,
+            TokenError::UnknownKey(id) => Self::UnknownKey(id),
+            TokenError::Forged => Self::ForgedToken,
+        }
+    }
+}
+
+impl From<OversizeIdentifier> for PassedOver {
+    fn from(_: OversizeIdentifier) -> Self {
+        Self::OversizeIdentifier
+    }
+}
+
+/// All that was found in a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recognised {
+    /// The identifiers, in the affinity's order of preference; several of one method in the request's order.
+    pub found: Vec<Found>,
+    /// What was passed over, at most a few for each method.
+    pub passed_over: Vec<PassedOver>,
+}
+
+impl Recognised {
+    /// The identifier to go by: the first whose binding is `live`, or else the first. `None` when the
+    /// request carries none.
+    pub fn choose(&self, mut live: impl FnMut(&Found) -> bool) -> Option<&Found> {
+        self.found.iter().find(|found| live(found)).or_else(|| self.found.first())
+    }
+}
+
+/// Looks for identifiers in a request by each method of the affinity. `source` is the client's address,
+/// after whatever trusted proxies said about it. Header names that can't be any are found in no request.
+#[must_use]
+pub fn recognise(
+    affinity_id: AffinityId,
+    affinity: &Affinity,
+    hasher: &KeyHasher,
+    ring: &KeyRing,
+    cluster: ClusterId,
+    headers: &HeaderMap,
+    source: IpAddr,
+) -> Recognised {
+    let mut look = Look { affinity_id, hasher, headers, recognised: Recognised::default() };
+    for (index, method) in affinity.methods.iter().enumerate() {
+        match method {
+            Method::Cookie(attributes) => look.for_token(index, &attributes.name, ring, cluster),
+            Method::ApplicationCookie { name } => look.for_application_cookie(index, name),
+            Method::Header { name, bearer: true } => {
+                if let Some(token) = bearer_token(headers, name) {
+                    look.note(index, &Identifier::Bearer { name, token });
+                }
+            }
+            Method::Header { name, bearer: false } => {
+                if let Some(value) = header_value(headers, name) {
+                    look.note(index, &Identifier::Header { name, value });
+                }
+            }
+            Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
+                let network = MaskedAddress::of(source, *ipv4_prefix, *ipv6_prefix);
+                look.note(index, &Identifier::Source(network));
+            }
+        }
+    }
+    look.recognised
+}
+
+/// One request being looked at.
+struct Look<'a> {
+    affinity_id: AffinityId,
+    hasher: &'a KeyHasher,
+    headers: &'a HeaderMap,
+    recognised: Recognised,
+}
+
+impl Look<'_> {
+    fn note(&mut self, method: usize, identifier: &Identifier<'_>) {
+        match self.hasher.key(self.affinity_id, identifier) {
+            Ok(key) => self.recognised.found.push(Found { method, key, token: None }),
+            Err(oversize) => self.recognised.passed_over.push(oversize.into()),
+        }
+    }
+
+    /// The first token that opens: a client has one session here, and others under the name are leftovers.
+    fn for_token(&mut self, method: usize, name: &str, ring: &KeyRing, cluster: ClusterId) {
+        for (tried, text) in cookie_header::values(self.headers, name).enumerate() {
+            if tried == MAX_TOKENS {
+                self.recognised.passed_over.push(PassedOver::TooManyCookies);
+                return;
+            }
+            match ring.open(cluster, self.affinity_id, text) {
+                Ok(token) => {
+                    let key = self.hasher.handle_key(self.affinity_id, token.handle);
+                    self.recognised.found.push(Found { method, key, token: Some(token) });
+                    return;
+                }
+                Err(error) => self.recognised.passed_over.push(error.into()),
+            }
+        }
+    }
+
+    /// Each different value: a client that has the cookie for two paths sends both, and only the bindings
+    /// can tell which of them lives. An empty value names no session.
+    fn for_application_cookie(&mut self, method: usize, name: &str) {
+        let mut seen: [&[u8]; MAX_VALUES] = [b""; MAX_VALUES];
+        let mut count = 0;
+        for value in cookie_header::values(self.headers, name) {
+            if value.is_empty() || seen[..count].contains(&value) {
+                continue;
+            }
+            if count == MAX_VALUES {
+                self.recognised.passed_over.push(PassedOver::TooManyCookies);
+                return;
+            }
+            seen[count] = value;
+            count += 1;
+            self.note(method, &Identifier::ApplicationCookie { name, value });
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use std::net::SocketAddr;
+
+use super::{
+    HOUR, MILLISECOND, SECOND, Unique, duration_within, name, no_longer_than, number, or_default, within,
+};
+use crate::document::cluster::{Backend, ClusterDocument, HealthCheck, Limits, Listener, Pool};
+use crate::document::defaults;
+use crate::document::report::{Complaint, Report, quoted};
+use crate::document::values::show_size;
+use crate::document::written::{self, Written};
+
+/// Checks a whole cluster document. `None` after a problem was added.
+pub(super) fn check(
+    report: &Report<'_>,
+    written: &written::cluster::WrittenCluster,
+    source: &str,
+) -> Option<ClusterDocument> {
+    let limits = check_limits(report, written.limits.as_ref());
+    let listeners = check_listeners(report, &written.listeners);
+    let pools = check_pools(report, &written.pools);
+    let affinities = super::affinity::check(report, &written.affinities);
+    let routes = super::route::check(report, written);
+    Some(ClusterDocument {
+        limits,
+        listeners: listeners?,
+        pools: pools?,
+        affinities: affinities?,
+        routes: routes?,
+        source: source.to_owned(),
+    })
+}
+
+fn check_limits(report: &Report<'_>, written: Option<&written::cluster::Limits>) -> Limits {
+    const MAX_BINDINGS: u64 = 100_000_000;
+    // From the least that an HTTP parser wants for its buffer, to what is still a head.
+    const REQUEST_HEAD: (u32, u32) = (8 * 1024, 1024 * 1024);
+
+    let mut limits = Limits {
+        max_bindings: defaults::MAX_BINDINGS,
+        ended_memory: defaults::ENDED_MEMORY,
+        max_request_head: defaults::MAX_REQUEST_HEAD,
+        debug_headers: defaults::DEBUG_HEADERS,
+    };
+    let Some(written) = written else { return limits };
+    limits.max_bindings =
+        number(report, "max_bindings", &written.max_bindings, 1..=MAX_BINDINGS, limits.max_bindings);
+    // Nobody waits for a proposal as long as the shortest of these.
+    duration_within(report, "ended_memory", &written.ended_memory, SECOND * 10..=HOUR);
+    limits.ended_memory = or_default(&written.ended_memory, limits.ended_memory);
+    let (least, most) = REQUEST_HEAD;
+    let head = &written.max_request_head;
+    within(report, "max_request_head", head, least.into()..=most.into(), show_size);
+    if let Some(size) = head {
+        limits.max_request_head = u32::try_from(*size.get_ref()).unwrap_or(most);
+    }
+    limits.debug_headers = or_default(&written.debug_headers, limits.debug_headers);
+    limits
+}
+
+fn check_listeners(report: &Report<'_>, written: &[written::cluster::Listener]) -> Option<Vec<Listener>> {
+    let mut names = Unique::new("a listener with the name");
+    let mut addresses = Unique::new("a listener with the address");
+    let check = |listener: &written::cluster::Listener| {
+        names.add_name(report, &listener.name);
+        let name = name(report, &listener.name);
+        let address = listener.address.as_ref()?;
+        // Port 0 is a new port each time.
+        if address.get_ref().port() != 0 {
+            addresses.add(report, &address.span(), *address.get_ref(), &address.get_ref().to_string());
+        }
+        Some(Listener { name: name?, address: *address.get_ref() })
+    };
+    all(written.iter().map(check))
+}
+
+fn check_pools(report: &Report<'_>, written: &[written::cluster::Pool]) -> Option<Vec<Pool>> {
+    let mut names = Unique::new("a pool with the name");
+    let mut backends = 0;
+    let check = |pool: &written::cluster::Pool| {
+        names.add_name(report, &pool.name);
+        let before = backends;
+        backends += pool.backends.len();
+        let most = written::cluster::MAX_BACKENDS;
+        if before <= most && backends > most {
+            report
+                .add(&pool.place, Complaint::new(format!("more than {most} backends in all pools together")));
+        }
+        check_pool(report, pool)
+    };
+    all(written.iter().map(check))
+}
+
+fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<Pool> {
+    let name = name(report, &written.name);
+    duration_within(report, "connect_timeout", &written.connect_timeout, MILLISECOND * 10..=SECOND * 300);
+    duration_within(report, "response_timeout", &written.response_timeout, MILLISECOND * 10..=HOUR * 24);
+    let check = check_health_check(report, written.check.as_ref());
+
+    let mut names = Unique::new("a backend of this pool with the name");
+    let mut addresses = Unique::new("a backend of this pool with the address");
+    let backends = all(written.backends.iter().map(|backend| {
+        names.add_name(report, &backend.name);
+        if let Some(address) = &backend.address {
+            addresses.add(report, &address.span(), *address.get_ref(), &address.get_ref().to_string());
+        }
+        check_backend(report, backend)
+    }));
+    Some(Pool {
+        name: name?,
+        balance: or_default(&written.balance, defaults::BALANCE),
+        check,
+        connect_timeout: or_default(&written.connect_timeout, defaults::CONNECT_TIMEOUT),
+        response_timeout: or_default(&written.response_timeout, defaults::RESPONSE_TIMEOUT),
+        backends: backends?,
+    })
+}
+
+fn check_health_check(report: &Report<'_>, written: Option<&written::cluster::HealthCheck>) -> HealthCheck {
+    const STREAK: std::ops::RangeInclusive<u32> = 1..=100;
+
+    let mut check = HealthCheck {
+        path: None,
+        interval: defaults::CHECK_INTERVAL,
+        timeout: defaults::CHECK_TIMEOUT,
+        rise: defaults::CHECK_RISE,
+        fall: defaults::CHECK_FALL,
+    };
+    let Some(written) = written else { return check };
+    check_target(report, &written.path);
+    duration_within(report, "interval", &written.interval, MILLISECOND * 100..=HOUR);
+    duration_within(report, "timeout", &written.timeout, MILLISECOND * 10..=HOUR);
+    check.path = written.path.as_ref().map(|path| path.get_ref().clone());
+    check.interval = or_default(&written.interval, check.interval);
+    check.timeout = or_default(&written.timeout, check.timeout);
+    check.rise = number(report, "rise", &written.rise, STREAK, check.rise);
+    check.fall = number(report, "fall", &written.fall, STREAK, check.fall);
+    let timeout = ("timeout", &written.timeout, check.timeout);
+    no_longer_than(report, timeout, ("interval", &written.interval, check.interval));
+    check
+}
+
+/// The path of a check is sent as it stands, so it must be fit for a request line.
+fn check_target(report: &Report<'_>, written: &Written<String>) {
+    const LONGEST: usize = 1024;
+    let Some(written) = written else { return };
+    let path = written.get_ref();
+    let fit = path.len() <= LONGEST
+        && path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !fit {
+        let complaint = Complaint::new(format!("`path` is not what a GET can ask for: {}", quoted(path)));
+        let help = "start with \"/\", and percent-encode spaces and other special characters";
+        report.add(&written.span(), complaint.help(help));
+    }
+}
+
+fn check_backend(report: &Report<'_>, written: &written::cluster::Backend) -> Option<Backend> {
+    const MAX_WEIGHT: u32 = 1000;
+
+    let name = name(report, &written.name);
+    if let Some(address) = &written.address {
+        check_reachable(report, &address.span(), *address.get_ref());
+    }
+    let weight = number(report, "weight", &written.weight, 0..=MAX_WEIGHT, defaults::WEIGHT);
+    if let Some(none) = written.max_sessions.as_ref().filter(|most| *most.get_ref() == 0) {
+        let complaint = Complaint::new("`max_sessions` can't be 0");
+        report.add(&none.span(), complaint.help("leave it out for no cap; weight = 0 gives no new sessions"));
+    }
+    Some(Backend {
+        name: name?,
+        address: *written.address.as_ref()?.get_ref(),
+        weight,
+        max_sessions: written.max_sessions.as_ref().map(|most| *most.get_ref()),
+    })
+}
+
+/// Adds a problem when nobody can connect to an address.
+pub(super) fn check_reachable(report: &Report<'_>, place: &std::ops::Range<usize>, address: SocketAddr) {
+    if address.ip().is_unspecified() || address.port() == 0 {
+        let complaint = Complaint::new(format!("nobody can connect to {address}"));
+        report.add(place, complaint.help("write the address and port at which others reach it"));
+    }
+}
+
+/// All of them, or `None` when one is missing; goes through every one in any case.
+pub(super) fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let items: Vec<Option<T>> = items.collect();
+    items.into_iter().collect()
+}

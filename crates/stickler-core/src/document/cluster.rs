@@ -1,0 +1,241 @@
+//! The cluster document in its checked, typed form: what every node agrees on. The form that a user wrote
+//! is in `written`; the way from one to the other in `check`. Every limit and default that `apply` uses is
+//! in here, replicated, never in the node file or the build.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Listeners, pools, affinities and routes, checked: names are unique and every reference resolves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterDocument {
+    /// Ceilings on what strangers and operators can make grow.
+    pub limits: Limits,
+    /// Where every node accepts clients.
+    pub listeners: Vec<Listener>,
+    /// Named sets of backends.
+    pub pools: Vec<Pool>,
+    /// How sessions are recognised and kept.
+    pub affinities: Vec<Affinity>,
+    /// Which requests go where; the most specific match wins (see `routes`).
+    pub routes: Vec<Route>,
+    /// The text that the user applied, kept so that `stickler` can show and diff it.
+    pub source: String,
+}
+
+/// Ceilings that `apply` enforces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The most bindings (aliases included) that the cluster holds. A bind beyond is refused.
+    pub max_bindings: u64,
+    /// How long `apply` remembers that a key's epoch has ended, so that a late retry of an older bind is
+    /// refused. Also the longest life of a proposal: it must be longer than any caller waits.
+    pub ended_memory: Duration,
+    /// The largest request head, in bytes, that a listener reads before it answers 431.
+    pub max_request_head: u32,
+    /// Show which node, backend and epoch served a request in response headers, for people who debug.
+    pub debug_headers: bool,
+}
+
+/// One address at which every node accepts clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Unique among listeners. A node file may give this name another address on its node.
+    pub name: String,
+    /// The address, unless the node file overrides it. Port 0 is a new port at each start.
+    pub address: SocketAddr,
+}
+
+/// A named set of backends, with a balancing algorithm and a health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Unique among pools.
+    pub name: String,
+    /// How a backend is chosen for a new session.
+    pub balance: Balance,
+    /// How backends are probed.
+    pub check: HealthCheck,
+    /// Longest wait for a connection to a backend.
+    pub connect_timeout: Duration,
+    /// Longest wait for a response head after the request was sent.
+    pub response_timeout: Duration,
+    /// The backends, names unique within the pool.
+    pub backends: Vec<Backend>,
+}
+
+/// How a backend is chosen for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Balance {
+    /// Of two backends drawn by weight, the one with fewer requests in flight on this node for its weight.
+    TwoChoices,
+    /// Backends in turn, as often as their weight says (smooth).
+    WeightedRoundRobin,
+    /// The backend with the fewest bound sessions for its weight, decided in `apply` by exact counts.
+    FewestSessions,
+    /// The highest random weight of (key, backend): the same key goes to the same backend even without a
+    /// record, and a change of the pool moves only its share.
+    Rendezvous,
+}
+
+/// How a backend is probed. The verdict is the cluster's: see `state::verdict`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// `None`: a TCP connection is enough. `Some(path)`: GET it and want a status from 200 to 399.
+    pub path: Option<String>,
+    /// Time between two checks of one backend by one node.
+    pub interval: Duration,
+    /// Longest wait for one check.
+    pub timeout: Duration,
+    /// Passes in a row before a node reports "up". The first check of a new backend needs one.
+    pub rise: u32,
+    /// Failures in a row before a node reports "down".
+    pub fall: u32,
+}
+
+/// One origin address of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique within its pool. With the address it makes the backend: a name with a new address is a new
+    /// backend with a new id.
+    pub name: String,
+    /// Where it accepts connections.
+    pub address: SocketAddr,
+    /// Its share of new sessions. 0 means none (like drain).
+    pub weight: u32,
+    /// The most sessions that may be bound to it; `None` is no cap.
+    pub max_sessions: Option<u64>,
+}
+
+/// A named policy: how a session is recognised, how long it lasts, what happens when its backend is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// Unique among affinities.
+    pub name: String,
+    /// How to recognise a session, in order of preference; never empty.
+    pub methods: Vec<Method>,
+    /// What to do with a request in which no method finds an identifier and none can make one.
+    pub otherwise: Otherwise,
+    /// A session without use for this long ends.
+    pub idle_timeout: Duration,
+    /// A session this old ends, used or not; `None` is never.
+    pub max_age: Option<Duration>,
+    /// The most sessions of this affinity; `None` is no cap of its own.
+    pub max_sessions: Option<u64>,
+    /// What happens to a session's request when its backend is gone.
+    pub when_down: WhenDown,
+    /// What a node without a lease does with known sessions.
+    pub when_isolated: WhenIsolated,
+    /// How long the old identifier of a session lives on after the application changed it.
+    pub alias_grace: Duration,
+}
+
+/// One way to recognise a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// A cookie that Stickler makes: a sealed token.
+    Cookie(CookieAttributes),
+    /// The application's own cookie, learned from the backend's response.
+    ApplicationCookie {
+        /// The cookie's name; compared case-sensitively (RFC 6265).
+        name: String,
+    },
+    /// The value of a request header.
+    Header {
+        /// The header's name; compared without regard to case.
+        name: String,
+        /// Take what stands behind the scheme `Bearer`, and nothing else.
+        bearer: bool,
+    },
+    /// The client's address, cut to a prefix.
+    SourceAddress {
+        /// Bits of an IPv4 address that count, 1 to 32.
+        ipv4_prefix: u8,
+        /// Bits of an IPv6 address that count, 1 to 128.
+        ipv6_prefix: u8,
+    },
+}
+
+/// How Stickler's cookie is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieAttributes {
+    /// Name of the cookie.
+    pub name: String,
+    /// `Path` attribute.
+    pub path: String,
+    /// `Domain` attribute; `None` leaves it out, so that the cookie stays with the host.
+    pub domain: Option<String>,
+    /// `Secure` attribute.
+    pub secure: bool,
+    /// `HttpOnly` attribute.
+    pub http_only: bool,
+    /// `SameSite` attribute.
+    pub same_site: SameSite,
+}
+
+/// The `SameSite` attribute of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SameSite {
+    /// Sent with top-level navigations from other sites.
+    Lax,
+    /// Sent with requests of the same site alone.
+    Strict,
+    /// Sent always; browsers want `Secure` with it.
+    None,
+}
+
+/// What to do with a request that carries no identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Otherwise {
+    /// Choose a backend by the pool's algorithm, without a session.
+    Balance,
+    /// Choose by rendezvous hash of the source address, without a session.
+    Hash,
+    /// Answer 403.
+    Reject,
+}
+
+/// What happens to a session's request when its backend is down, in maint, or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenDown {
+    /// Move the session to another backend, by a committed rebind.
+    Rebind,
+    /// Answer 503 until the backend is back.
+    Reject,
+}
+
+/// What a node without a lease does with sessions that it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenIsolated {
+    /// Go on routing them by its last view.
+    ServeKnown,
+    /// Answer 503 with Retry-After.
+    Refuse,
+}
+
+/// Which requests go to a pool, and by which affinity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Unique among routes.
+    pub name: String,
+    /// Which `Host` it matches.
+    pub host: HostMatch,
+    /// A path prefix of whole segments: `/shop` matches `/shop` and `/shop/x`, not `/shopping`. In the form
+    /// that `routes::matching_form` gives: no slash at its end, unless it is `/`.
+    pub path_prefix: String,
+    /// Index into `ClusterDocument::pools`.
+    pub pool: usize,
+    /// Index into `ClusterDocument::affinities`; `None` balances each request on its own.
+    pub affinity: Option<usize>,
+}
+
+/// Which `Host` a route matches. Names are lower case, without a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostMatch {
+    /// Every host.
+    Any,
+    /// This name alone.
+    Exact(String),
+    /// `*.suffix`: one or more labels before it. Holds the suffix with its leading dot.
+    Suffix(String),
+}

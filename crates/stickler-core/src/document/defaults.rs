@@ -1,0 +1,65 @@
+//! What a key of the cluster document means that was left out. Nothing else knows a default. The node
+//! file has none but "no": see [`NodeFile`](super::node::NodeFile).
+
+use std::time::Duration;
+
+use super::cluster::{Balance, Otherwise, SameSite, WhenDown, WhenIsolated};
+
+/// `limits.max_bindings`.
+pub const MAX_BINDINGS: u64 = 1_000_000;
+/// `limits.ended_memory`.
+pub const ENDED_MEMORY: Duration = Duration::from_secs(30);
+/// `limits.max_request_head`, in bytes: room for cookies of several kilobytes.
+pub const MAX_REQUEST_HEAD: u32 = 32 * 1024;
+/// `limits.debug_headers`: clients learn nothing about the inside.
+pub const DEBUG_HEADERS: bool = false;
+
+/// `pool.balance`.
+pub const BALANCE: Balance = Balance::TwoChoices;
+/// `pool.connect_timeout`.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// `pool.response_timeout`.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `pool.check.interval`.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// `pool.check.timeout`.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// `pool.check.rise`.
+pub const CHECK_RISE: u32 = 2;
+/// `pool.check.fall`.
+pub const CHECK_FALL: u32 = 3;
+/// `pool.backend.weight`: room to go up and down from there.
+pub const WEIGHT: u32 = 100;
+
+/// `affinity.otherwise`.
+pub const OTHERWISE: Otherwise = Otherwise::Balance;
+/// `affinity.idle_timeout`.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// `affinity.when_down`.
+pub const WHEN_DOWN: WhenDown = WhenDown::Rebind;
+/// `affinity.when_isolated`.
+pub const WHEN_ISOLATED: WhenIsolated = WhenIsolated::ServeKnown;
+/// `affinity.alias_grace`: longer than requests that left the browser with the old cookie take.
+pub const ALIAS_GRACE: Duration = Duration::from_secs(10);
+
+/// `affinity.by.name` of the method "cookie".
+pub const COOKIE_NAME: &str = "STICKLER";
+/// `affinity.by.path` of the method "cookie".
+pub const COOKIE_PATH: &str = "/";
+/// `affinity.by.secure` of the method "cookie". Listeners speak plain HTTP, where browsers drop a cookie
+/// with `Secure` and no session would ever stick. Behind something that ends TLS, set it to true.
+pub const COOKIE_SECURE: bool = false;
+/// `affinity.by.http_only` of the method "cookie": no script has a use for a sealed token.
+pub const COOKIE_HTTP_ONLY: bool = true;
+/// `affinity.by.same_site` of the method "cookie".
+pub const COOKIE_SAME_SITE: SameSite = SameSite::Lax;
+/// `affinity.by.bearer` of the method "header".
+pub const BEARER: bool = false;
+/// `affinity.by.ipv4_prefix` of the method "source-address": each address by itself.
+pub const IPV4_PREFIX: u8 = 32;
+/// `affinity.by.ipv6_prefix` of the method "source-address": what one household is given; within it a
+/// device changes its address every day.
+pub const IPV6_PREFIX: u8 = 64;
+
+/// `route.path_prefix`.
+pub const PATH_PREFIX: &str = "/";

@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use super::Written;
+use crate::document::cluster::{Otherwise, SameSite, WhenDown, WhenIsolated};
+use crate::document::reader::TableReader;
+use crate::document::report::Place;
+use crate::document::values::{boolean, choice, duration, integer, text};
+
+const MAX_METHODS: usize = 8;
+
+/// `[[affinity]]`
+pub(in crate::document) struct Affinity {
+    pub name: Written<String>,
+    pub by: Vec<By>,
+    pub otherwise: Written<Otherwise>,
+    pub idle_timeout: Written<Duration>,
+    pub max_age: Written<Duration>,
+    pub max_sessions: Written<u64>,
+    pub when_down: Written<WhenDown>,
+    pub when_isolated: Written<WhenIsolated>,
+    pub alias_grace: Written<Duration>,
+}
+
+/// `[[affinity.by]]`
+pub(in crate::document) struct By {
+    pub place: Place,
+    pub method: Option<Method>,
+}
+
+/// The keys of an `[[affinity.by]]`, which depend on its `method`.
+pub(in crate::document) enum Method {
+    Cookie {
+        name: Written<String>,
+        path: Written<String>,
+        domain: Written<String>,
+        secure: Written<bool>,
+        http_only: Written<bool>,
+        same_site: Written<SameSite>,
+    },
+    ApplicationCookie {
+        name: Written<String>,
+    },
+    Header {
+        name: Written<String>,
+        bearer: Written<bool>,
+    },
+    SourceAddress {
+        ipv4_prefix: Written<u64>,
+        ipv6_prefix: Written<u64>,
+    },
+}
+
+impl Affinity {
+    pub fn read(mut table: TableReader<'_>) -> Self {
+        let example = "an [[affinity.by]] with method = \"cookie\"";
+        let by = table.required_tables("by", "[[affinity.by]]", MAX_METHODS, example);
+        let affinity = Self {
+            name: table.required("name", "\"cart\"", text),
+            by: by.into_iter().map(By::read).collect(),
+            otherwise: table.optional("otherwise", choice(&OTHERWISE)),
+            idle_timeout: table.optional("idle_timeout", duration),
+            max_age: table.optional("max_age", duration),
+            max_sessions: table.optional("max_sessions", integer),
+            when_down: table.optional("when_down", choice(&WHEN_DOWN)),
+            when_isolated: table.optional("when_isolated", choice(&WHEN_ISOLATED)),
+            alias_grace: table.optional("alias_grace", duration),
+        };
+        table.finish();
+        affinity
+    }
+}
+
+const OTHERWISE: [(&str, Otherwise); 3] =
+    [("balance", Otherwise::Balance), ("hash", Otherwise::Hash), ("reject", Otherwise::Reject)];
+const WHEN_DOWN: [(&str, WhenDown); 2] = [("rebind", WhenDown::Rebind), ("reject", WhenDown::Reject)];
+const WHEN_ISOLATED: [(&str, WhenIsolated); 2] =
+    [("serve-known", WhenIsolated::ServeKnown), ("refuse", WhenIsolated::Refuse)];
+
+/// The values of `method`.
+#[derive(Clone, Copy)]
+enum MethodName {
+    Cookie,
+    ApplicationCookie,
+    Header,
+    SourceAddress,
+}
+
+const METHODS: [(&str, MethodName); 4] = [
+    ("cookie", MethodName::Cookie),
+    ("application-cookie", MethodName::ApplicationCookie),
+    ("header", MethodName::Header),
+    ("source-address", MethodName::SourceAddress),
+];
+
+impl By {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let place = table.place.clone();
+        let Some(method) = table.required("method", "\"cookie\"", choice(&METHODS)) else {
+            // which other keys there may be is not known
+            return Self { place, method: None };
+        };
+        let (heading, method) = match method.get_ref() {
+            MethodName::Cookie => ("an [[affinity.by]] with method \"cookie\"", read_cookie(&mut table)),
+            MethodName::ApplicationCookie => (
+                "an [[affinity.by]] with method \"application-cookie\"",
+                Method::ApplicationCookie { name: table.required("name", "\"JSESSIONID\"", text) },
+            ),
+            MethodName::Header => (
+                "an [[affinity.by]] with method \"header\"",
+                Method::Header {
+                    name: table.required("name", "\"X-Session\"", text),
+                    bearer: table.optional("bearer", boolean),
+                },
+            ),
+            MethodName::SourceAddress => (
+                "an [[affinity.by]] with method \"source-address\"",
+                Method::SourceAddress {
+                    ipv4_prefix: table.optional("ipv4_prefix", integer),
+                    ipv6_prefix: table.optional("ipv6_prefix", integer),
+                },
+            ),
+        };
+        table.heading = heading;
+        table.finish();
+        Self { place, method: Some(method) }
+    }
+}
+
+fn read_cookie(table: &mut TableReader<'_>) -> Method {
+    Method::Cookie {
+        name: table.optional("name", text),
+        path: table.optional("path", text),
+        domain: table.optional("domain", text),
+        secure: table.optional("secure", boolean),
+        http_only: table.optional("http_only", boolean),
+        same_site: table.optional("same_site", choice(&SAME_SITE)),
+    }
+}
+
+const SAME_SITE: [(&str, SameSite); 3] =
+    [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];

@@ -1,0 +1,186 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Written;
+use super::affinity::Affinity;
+use crate::document::cluster::Balance;
+use crate::document::reader::TableReader;
+use crate::document::report::Place;
+use crate::document::values::{address, boolean, choice, duration, integer, size, text};
+
+const MAX_LISTENERS: usize = 64;
+const MAX_POOLS: usize = 256;
+/// Of one pool here, of all pools when the document is checked.
+pub(in crate::document) const MAX_BACKENDS: usize = 4096;
+const MAX_AFFINITIES: usize = 64;
+const MAX_ROUTES: usize = 1024;
+
+/// The cluster document as written.
+pub(in crate::document) struct WrittenCluster {
+    pub limits: Option<Limits>,
+    pub listeners: Vec<Listener>,
+    pub pools: Vec<Pool>,
+    pub affinities: Vec<Affinity>,
+    pub routes: Vec<Route>,
+}
+
+/// `[limits]`
+pub(in crate::document) struct Limits {
+    pub max_bindings: Written<u64>,
+    pub ended_memory: Written<Duration>,
+    pub max_request_head: Written<u64>,
+    pub debug_headers: Written<bool>,
+}
+
+/// `[[listener]]`
+pub(in crate::document) struct Listener {
+    pub name: Written<String>,
+    pub address: Written<SocketAddr>,
+}
+
+/// `[[pool]]`
+pub(in crate::document) struct Pool {
+    pub place: Place,
+    pub name: Written<String>,
+    pub balance: Written<Balance>,
+    pub connect_timeout: Written<Duration>,
+    pub response_timeout: Written<Duration>,
+    pub check: Option<HealthCheck>,
+    pub backends: Vec<Backend>,
+}
+
+/// `[pool.check]`
+pub(in crate::document) struct HealthCheck {
+    pub path: Written<String>,
+    pub interval: Written<Duration>,
+    pub timeout: Written<Duration>,
+    pub rise: Written<u64>,
+    pub fall: Written<u64>,
+}
+
+/// `[[pool.backend]]`
+pub(in crate::document) struct Backend {
+    pub name: Written<String>,
+    pub address: Written<SocketAddr>,
+    pub weight: Written<u64>,
+    pub max_sessions: Written<u64>,
+}
+
+/// `[[route]]`
+pub(in crate::document) struct Route {
+    pub place: Place,
+    pub name: Written<String>,
+    pub host: Written<String>,
+    pub path_prefix: Written<String>,
+    pub pool: Written<String>,
+    pub affinity: Written<String>,
+}
+
+impl WrittenCluster {
+    pub fn read(mut table: TableReader<'_>) -> Self {
+        let example = "a [[listener]] with a name and an address";
+        let listeners = table.required_tables("listener", "[[listener]]", MAX_LISTENERS, example);
+        let pools = table.tables("pool", "[[pool]]", MAX_POOLS);
+        let affinities = table.tables("affinity", "[[affinity]]", MAX_AFFINITIES);
+        let routes = table.tables("route", "[[route]]", MAX_ROUTES);
+        let written = Self {
+            limits: table.table("limits", "[limits]").map(Limits::read),
+            listeners: listeners.into_iter().map(Listener::read).collect(),
+            pools: pools.into_iter().map(Pool::read).collect(),
+            affinities: affinities.into_iter().map(Affinity::read).collect(),
+            routes: routes.into_iter().map(Route::read).collect(),
+        };
+        table.finish();
+        written
+    }
+}
+
+impl Limits {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let limits = Self {
+            max_bindings: table.optional("max_bindings", integer),
+            ended_memory: table.optional("ended_memory", duration),
+            max_request_head: table.optional("max_request_head", size),
+            debug_headers: table.optional("debug_headers", boolean),
+        };
+        table.finish();
+        limits
+    }
+}
+
+impl Listener {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let listener = Self {
+            name: table.required("name", "\"public\"", text),
+            address: table.required("address", "\"0.0.0.0:8080\"", address),
+        };
+        table.finish();
+        listener
+    }
+}
+
+impl Pool {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let backends = table.tables("backend", "[[pool.backend]]", MAX_BACKENDS);
+        let pool = Self {
+            place: table.place.clone(),
+            name: table.required("name", "\"shop\"", text),
+            balance: table.optional("balance", choice(&BALANCES)),
+            connect_timeout: table.optional("connect_timeout", duration),
+            response_timeout: table.optional("response_timeout", duration),
+            check: table.table("check", "[pool.check]").map(HealthCheck::read),
+            backends: backends.into_iter().map(Backend::read).collect(),
+        };
+        table.finish();
+        pool
+    }
+}
+
+const BALANCES: [(&str, Balance); 4] = [
+    ("two-choices", Balance::TwoChoices),
+    ("weighted-round-robin", Balance::WeightedRoundRobin),
+    ("fewest-sessions", Balance::FewestSessions),
+    ("rendezvous", Balance::Rendezvous),
+];
+
+impl HealthCheck {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let check = Self {
+            path: table.optional("path", text),
+            interval: table.optional("interval", duration),
+            timeout: table.optional("timeout", duration),
+            rise: table.optional("rise", integer),
+            fall: table.optional("fall", integer),
+        };
+        table.finish();
+        check
+    }
+}
+
+impl Backend {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let backend = Self {
+            name: table.required("name", "\"web-1\"", text),
+            address: table.required("address", "\"10.0.0.11:8080\"", address),
+            weight: table.optional("weight", integer),
+            max_sessions: table.optional("max_sessions", integer),
+        };
+        table.finish();
+        backend
+    }
+}
+
+impl Route {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let route = Self {
+            place: table.place.clone(),
+            name: table.required("name", "\"shop\"", text),
+            host: table.optional("host", text),
+            path_prefix: table.optional("path_prefix", text),
+            pool: table.required("pool", "\"shop\"", text),
+            affinity: table.optional("affinity", text),
+        };
+        table.finish();
+        route
+    }
+}

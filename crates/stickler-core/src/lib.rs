@@ -1,0 +1,14 @@
+//! Stickler's decisions: ids, time, documents, routes, affinity, bindings, health, balancing.
+//!
+//! Everything in here is pure: no IO, no clock, no ambient randomness. Time, random bytes and views are
+//! parameters, so that a property test, a simulation and a production node run the same code.
+
+pub mod affinity;
+pub mod balance;
+pub mod document;
+pub mod ids;
+pub mod invariants;
+pub mod lease;
+pub mod routes;
+pub mod state;
+pub mod time;

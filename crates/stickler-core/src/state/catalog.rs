@@ -1,0 +1,216 @@
+//! The part of the replicated state that operators and health checks change: the cluster document, the
+//! permanent ids of what it names, and each backend's state. Small, and shared with readers as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Found;
+use super::verdict::Health;
+use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
+use crate::ids::{AffinityId, BackendId, NodeId, PoolId, Revision};
+use crate::time::ClusterTime;
+
+/// Document, ids and backends, as of one log index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// The cluster's birth; `None` until its first entry.
+    pub found: Option<Found>,
+    /// The members whose reports count.
+    pub voters: BTreeSet<NodeId>,
+    /// Number of the cluster document.
+    pub revision: Revision,
+    /// The cluster document; `None` until one is applied.
+    pub document: Option<Arc<ClusterDocument>>,
+    /// Ids of the document's pools, in its order.
+    pub pools: Vec<PoolId>,
+    /// Ids of the document's affinities, in its order.
+    pub affinities: Vec<AffinityId>,
+    /// Every backend of the document.
+    pub backends: BTreeMap<BackendId, BackendRecord>,
+    /// The last permanent id that was given out, of whatever kind.
+    pub last_id: u64,
+}
+
+/// One backend, as the cluster sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRecord {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its name, unique within the pool.
+    pub name: String,
+    /// Where it accepts connections.
+    pub address: SocketAddr,
+    /// Its share of new sessions.
+    pub weight: u32,
+    /// The most sessions that may be bound to it.
+    pub max_sessions: Option<u64>,
+    /// What operators decided.
+    pub admin: AdminState,
+    /// Raised by every change of `admin`.
+    pub revision: Revision,
+    /// What the voters found.
+    pub health: Health,
+}
+
+/// A backend's admin state, with HAProxy's meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AdminState {
+    /// New and bound sessions.
+    #[default]
+    Ready,
+    /// Bound sessions only, until the deadline if there is one.
+    Drain {
+        /// From here on bound sessions move, too.
+        deadline: Option<ClusterTime>,
+    },
+    /// No sessions at all.
+    Maint,
+}
+
+impl BackendRecord {
+    /// Whether it takes new sessions, its cap aside.
+    #[must_use]
+    pub fn takes_new(&self) -> bool {
+        self.admin == AdminState::Ready && self.health.is_up() && self.weight > 0
+    }
+
+    /// Whether a session that is on it may stay, at this time.
+    #[must_use]
+    pub fn keeps_bound(&self, now: ClusterTime) -> bool {
+        match self.admin {
+            AdminState::Maint => false,
+            AdminState::Drain { deadline: Some(deadline) } if deadline <= now => false,
+            AdminState::Ready | AdminState::Drain { .. } => !self.health.is_down(),
+        }
+    }
+}
+
+impl Catalog {
+    /// The pool's policy and the position of it in the document.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<&Pool> {
+        let position = self.pools.iter().position(|pool| *pool == id)?;
+        self.document.as_ref()?.pools.get(position)
+    }
+
+    /// The affinity's policy.
+    #[must_use]
+    pub fn affinity(&self, id: AffinityId) -> Option<&Affinity> {
+        let position = self.affinities.iter().position(|affinity| *affinity == id)?;
+        self.document.as_ref()?.affinities.get(position)
+    }
+
+    /// The document's limits; `None` before a document is applied, when nothing can be bound anyway.
+    #[must_use]
+    pub fn limits(&self) -> Option<&Limits> {
+        self.document.as_ref().map(|document| &document.limits)
+    }
+
+    /// The backends of a pool, in the order of their ids.
+    pub fn backends_of(&self, pool: PoolId) -> impl Iterator<Item = (BackendId, &BackendRecord)> {
+        self.backends
+            .iter()
+            .filter(move |(_, backend)| backend.pool == pool)
+            .map(|(id, backend)| (*id, backend))
+    }
+
+    /// Takes `document` in: what keeps its name keeps its id, and a backend that keeps name and address
+    /// keeps its state as well. Ids are never given out twice.
+    pub(super) fn replace_document(&mut self, document: ClusterDocument, now: ClusterTime) {
+        let old = self.document.take();
+        let old_pools =
+            old.iter().flat_map(|old| &old.pools).map(|pool| pool.name.clone()).zip(self.pools.clone());
+        let old_pools: BTreeMap<String, PoolId> = old_pools.collect();
+        let old_affinities = old
+            .iter()
+            .flat_map(|old| &old.affinities)
+            .map(|policy| policy.name.clone())
+            .zip(self.affinities.clone());
+        let old_affinities: BTreeMap<String, AffinityId> = old_affinities.collect();
+
+        self.pools = document
+            .pools
+            .iter()
+            .map(|pool| old_pools.get(&pool.name).copied().unwrap_or_else(|| PoolId(self.next_id())))
+            .collect();
+        self.affinities = document
+            .affinities
+            .iter()
+            .map(|policy| {
+                old_affinities.get(&policy.name).copied().unwrap_or_else(|| AffinityId(self.next_id()))
+            })
+            .collect();
+        self.replace_backends(&document, now);
+        self.document = Some(Arc::new(document));
+        self.revision = Revision(self.revision.0 + 1);
+    }
+
+    fn replace_backends(&mut self, document: &ClusterDocument, now: ClusterTime) {
+        let mut old: BTreeMap<(PoolId, String, SocketAddr), (BackendId, BackendRecord)> =
+            std::mem::take(&mut self.backends)
+                .into_iter()
+                .map(|(id, record)| ((record.pool, record.name.clone(), record.address), (id, record)))
+                .collect();
+        for (pool, id) in document.pools.iter().zip(self.pools.clone()) {
+            for backend in &pool.backends {
+                let same = old.remove(&(id, backend.name.clone(), backend.address));
+                let (backend_id, mut record) = match same {
+                    Some(kept) => kept,
+                    None => (BackendId(self.next_id()), BackendRecord::new(id, backend, now)),
+                };
+                record.weight = backend.weight;
+                record.max_sessions = backend.max_sessions;
+                self.backends.insert(backend_id, record);
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl BackendRecord {
+    fn new(pool: PoolId, backend: &crate::document::cluster::Backend, now: ClusterTime) -> Self {
+        Self {
+            pool,
+            name: backend.name.clone(),
+            address: backend.address,
+            weight: backend.weight,
+            max_sessions: backend.max_sessions,
+            admin: AdminState::Ready,
+            revision: Revision(0),
+            health: Health::unknown(now),
+        }
+    }
+}
+
+impl Catalog {
+    /// Feeds everything that is replicated to `hasher`, for the state hash (I9).
+    pub(super) fn hash_into<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        use std::hash::Hash;
+        (&self.found, &self.voters, self.revision, &self.pools, &self.affinities, self.last_id).hash(hasher);
+        // The document is a function of its text, which is what the user sees and compares.
+        self.document.as_ref().map(|document| &document.source).hash(hasher);
+        for (id, backend) in &self.backends {
+            (
+                id,
+                backend.pool,
+                &backend.name,
+                backend.address.to_string(),
+                backend.weight,
+                backend.max_sessions,
+            )
+                .hash(hasher);
+            (backend.admin, backend.revision, backend.health.verdict, backend.health.since).hash(hasher);
+            (backend.health.suspicions, backend.health.suspected_at).hash(hasher);
+            for (node, report) in &backend.health.reports {
+                (node, report.incarnation, report.sequence, report.up).hash(hasher);
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What the log holds: batches of commands under one stamp. Proposers only propose; `apply` decides.
+//!
+//! Every command carries its precondition (an epoch, a revision, a report number, or the index that its
+//! proposer had seen), so that a retry after an unknown outcome can't hit a newer session.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{MoveReason, SessionKey};
+use crate::document::cluster::ClusterDocument;
+use crate::ids::{BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision};
+use crate::time::ClusterTime;
+
+/// One log entry. The order of the variants and fields below is part of the log's format: new ones go to
+/// the end of an enum, and a change of a struct is a new format version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// What the leader knew when it proposed the entry.
+    pub stamp: Stamp,
+    /// Applied in order, each seeing the effects of those before it.
+    pub commands: Vec<Command>,
+}
+
+/// What the leader adds to an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Cluster time by the leader's monotonic clock.
+    pub time: ClusterTime,
+    /// The stable index that the leader has announced.
+    pub stable: LogIndex,
+    /// The leader's wall clock in milliseconds since 1970, shown to people and used by no decision.
+    pub wall: u64,
+}
+
+/// A change that is proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The cluster's birth.
+    Found(Found),
+    /// Create a binding, or learn of the one that is there.
+    Bind(Bind),
+    /// Move a binding to another backend.
+    Rebind(Rebind),
+    /// End a binding.
+    Unbind(Unbind),
+    /// Report the use of sessions.
+    Touch(Touch),
+    /// End bindings and aliases whose time is over.
+    Expire(Expire),
+    /// Report what a node's checks of a backend found.
+    Report(Report),
+    /// Ask every voter to check a backend at once.
+    Suspect(Suspect),
+    /// Change a backend's admin state.
+    SetAdmin(SetAdmin),
+    /// Replace the cluster document.
+    ApplyDocument(Box<ApplyDocument>),
+}
+
+/// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Found {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// Key of the affinity-key hash. Never changes: every stored key depends on it.
+    pub hash_key: [u8; 16],
+    /// Secret of the first sealing key of cookies.
+    pub sealing_secret: [u8; 32],
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// Create a binding, or learn of the one that is there: the first binder wins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// The session.
+    pub session: SessionKey,
+    /// What the proposer knows about where the session is.
+    pub origin: Origin,
+    /// The applied index of the view by which the proposer found no binding. If a session of this key has
+    /// ended since, the bind belongs to the ended session and is refused.
+    pub seen: LogIndex,
+    /// Cluster time after which the bind is refused, since its proposer has given up.
+    pub deadline: ClusterTime,
+}
+
+/// Where a bind comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// Nothing was sent yet: the candidate is advice, `apply` may choose another of the pool.
+    Place {
+        /// Where to choose from.
+        pool: PoolId,
+        /// The proposer's choice.
+        candidate: Option<BackendId>,
+    },
+    /// This backend already holds the session: this one or a refusal.
+    Adopt {
+        /// The backend that created the session.
+        backend: BackendId,
+    },
+    /// A new identifier of a session that is bound: the old key becomes an alias of the new one.
+    Inherit {
+        /// The session's identifier until now, under the same affinity.
+        from: KeyHash,
+        /// The epoch by which the request that changed the identifier was routed. If it has ended, the
+        /// new identifier is adopted as a session of its own.
+        epoch: Epoch,
+        /// The backend that changed it.
+        backend: BackendId,
+    },
+}
+
+/// Move a binding to another backend, if its epoch is still this one and the reason holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebind {
+    /// The session.
+    pub session: SessionKey,
+    /// The epoch that the proposer wants to end.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: MoveReason,
+    /// The proposer's choice: advice, except for [`MoveReason::Operator`].
+    pub candidate: Option<BackendId>,
+}
+
+/// End a binding, if its epoch is still this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unbind {
+    /// The session.
+    pub session: SessionKey,
+    /// The epoch that the proposer wants to end.
+    pub epoch: Epoch,
+}
+
+/// Uses of sessions, reported by one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// The sessions that were used.
+    pub uses: Vec<Use>,
+}
+
+/// One session's use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// The session.
+    pub session: SessionKey,
+    /// The epoch by which it was used.
+    pub epoch: Epoch,
+    /// How long before the report the use was, in milliseconds: an age means the same on every clock.
+    pub age: u64,
+}
+
+/// End records whose time is over. `apply` checks each against its own time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expire {
+    /// The records, each with the epoch that is to end.
+    pub sessions: Vec<(SessionKey, Epoch)>,
+}
+
+/// What a node's checks of a backend found: sent at each transition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The node that checked.
+    pub node: NodeId,
+    /// Its process.
+    pub incarnation: Incarnation,
+    /// Number of the report within the process: an older one that arrives late changes nothing.
+    pub sequence: u64,
+    /// The backend.
+    pub backend: BackendId,
+    /// Whether it passed.
+    pub up: bool,
+}
+
+/// A node found a backend unreachable in real traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// The node that noticed.
+    pub node: NodeId,
+    /// The backend.
+    pub backend: BackendId,
+}
+
+/// Change a backend's admin state, if its revision is still this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAdmin {
+    /// The backend.
+    pub backend: BackendId,
+    /// The state it shall have.
+    pub admin: Admin,
+    /// The backend's revision that the operator saw.
+    pub expected: Revision,
+}
+
+/// A backend's admin state as an operator asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admin {
+    /// New and bound sessions.
+    Ready,
+    /// Bound sessions only; with a deadline in milliseconds from now, after which they move.
+    Drain {
+        /// `None`: bound sessions stay until they end.
+        deadline: Option<u64>,
+    },
+    /// No sessions at all.
+    Maint,
+}
+
+/// Replace the cluster document, if its revision is still this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyDocument {
+    /// The checked document.
+    pub document: ClusterDocument,
+    /// The revision that the operator saw.
+    pub expected: Revision,
+}

@@ -1,0 +1,202 @@
+//! The replicated state: bindings and the catalog of what they are bound to.
+//!
+//! [`State::apply`] is the only way to change it, and it alone decides, from replicated state: two nodes
+//! that applied the same entries are the same (I9). Readers hold a [`View`], published after each entry.
+
+mod bind;
+mod catalog;
+mod command;
+mod counts;
+mod deadlines;
+mod hash;
+mod lifetime;
+mod operate;
+mod outcome;
+mod rebind;
+mod record;
+mod snapshot;
+mod table;
+mod verdict;
+mod view;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+pub use catalog::{AdminState, BackendRecord, Catalog};
+pub use command::*;
+pub use counts::Counts;
+pub use deadlines::{Deadlines, deadline, unreported};
+pub use hash::digest;
+pub use outcome::*;
+pub use record::*;
+pub use snapshot::{RestoreError, SnapshotHeader, StateSnapshot};
+pub use table::{BindingTable, SnapshotSuperseded};
+pub use verdict::{Health, ReportedHealth, Verdict};
+pub use view::{Located, View};
+
+use crate::ids::{Epoch, LogIndex, NodeId};
+use crate::time::ClusterTime;
+use hash::HashSum;
+
+/// How many entries the index of deadlines may hold beyond twice the table's before it is made anew.
+const DEADLINES_SPARED: usize = 4096;
+
+/// The whole replicated state, owned by whoever applies the log.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The last entry that was applied.
+    applied: LogIndex,
+    /// Cluster time at that entry.
+    time: ClusterTime,
+    /// The wall clock of the leader that stamped it, for people.
+    wall: u64,
+    /// The highest stable index that an entry carried.
+    stable: LogIndex,
+    /// The last epoch that was drawn.
+    epoch: Epoch,
+    catalog: Arc<Catalog>,
+    table: Arc<BindingTable>,
+    /// Hash of all records.
+    records: HashSum,
+    /// Derived from the table: how many sessions each backend and affinity has.
+    counts: Arc<Counts>,
+    /// Derived from the table: ended records in the order of their end.
+    ended: VecDeque<(LogIndex, SessionKey)>,
+    /// Derived from the table, and not replicated: see `deadlines`.
+    deadlines: Arc<Deadlines>,
+}
+
+impl State {
+    /// The state of a cluster before its first entry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies the entry at `index`, and returns one outcome for each of its commands. Entries come in the
+    /// order of the log, each once.
+    pub fn apply(&mut self, index: LogIndex, batch: &Batch) -> Vec<Outcome> {
+        self.advance(index);
+        self.time = self.time.max(batch.stamp.time);
+        self.wall = batch.stamp.wall;
+        self.stable = self.stable.max(batch.stamp.stable);
+        self.forget_ended();
+        batch.commands.iter().map(|command| self.apply_one(command)).collect()
+    }
+
+    /// Notes an entry that carries no commands: a membership, or a new leader's first.
+    pub fn advance(&mut self, index: LogIndex) {
+        debug_assert!(index > self.applied || index == LogIndex(0), "entries come once, in order");
+        self.applied = index;
+    }
+
+    /// Takes over the voters of a membership entry; their reports are the ones that count.
+    pub fn set_voters(&mut self, voters: BTreeSet<NodeId>) {
+        if self.catalog.voters == voters {
+            return;
+        }
+        let now = self.time;
+        let catalog = Arc::make_mut(&mut self.catalog);
+        for backend in catalog.backends.values_mut() {
+            backend.health.keep_voters(&voters, now);
+        }
+        catalog.voters = voters;
+    }
+
+    /// What readers see of this state; cheap, to be published after each entry.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            applied: self.applied,
+            time: self.time,
+            epoch: self.epoch,
+            stable: self.stable,
+            catalog: Arc::clone(&self.catalog),
+            table: Arc::clone(&self.table),
+            counts: Arc::clone(&self.counts),
+            deadlines: Arc::clone(&self.deadlines),
+        }
+    }
+
+    /// The hash of everything that is replicated (I9).
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        self.header().hash()
+    }
+
+    fn apply_one(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Found(found) => self.found(found),
+            Command::Bind(bind) => Outcome::Bind(self.bind(bind)),
+            Command::Rebind(rebind) => Outcome::Rebind(self.rebind(rebind)),
+            Command::Unbind(unbind) => Outcome::Unbind(self.unbind(unbind)),
+            Command::Touch(touch) => self.touch(touch),
+            Command::Expire(expire) => self.expire(expire),
+            Command::Report(report) => self.report(report),
+            Command::Suspect(suspect) => self.suspect(suspect),
+            Command::SetAdmin(set) => Outcome::Admin(self.set_admin(set)),
+            Command::ApplyDocument(apply) => Outcome::Admin(self.apply_document(apply)),
+        }
+    }
+
+    fn next_epoch(&mut self) -> Epoch {
+        self.epoch = self.epoch.next();
+        self.epoch
+    }
+
+    /// Writes a record and keeps everything that is derived from it in step.
+    fn put(&mut self, session: SessionKey, record: Record) {
+        if let Some(Record::Binding(old)) = self.table.get(&session) {
+            self.counts.remove(session.affinity, old.backend);
+        }
+        match record {
+            Record::Binding(binding) => {
+                self.counts.add(session.affinity, binding.backend);
+            }
+            Record::Alias(alias) => self.deadlines.schedule(session, alias.until),
+            Record::Ended(ended) => self.ended.push_back((ended.changed_at, session)),
+        }
+        self.table.put(&mut self.records, session, record);
+    }
+
+    /// Ends a key's epoch: from here on only its memory is left, until no node can route by it.
+    fn end(&mut self, session: SessionKey, epoch: Epoch) {
+        let ended = Ended { epoch, ended_at: self.time, changed_at: self.applied };
+        self.put(session, Record::Ended(ended));
+        // Ended records leave their entry behind. Whoever binds and unbinds in a loop must not grow the index.
+        if self.deadlines.len() > 2 * self.table.len() + DEADLINES_SPARED {
+            self.reschedule();
+        }
+    }
+
+    /// Makes the index of deadlines anew from the table.
+    fn reschedule(&self) {
+        let mut ends = Vec::with_capacity(self.table.len());
+        self.table.visit(|session, record| {
+            match record {
+                Record::Binding(binding) => ends.push((*session, self.ends_at(*session, binding))),
+                Record::Alias(alias) => ends.push((*session, alias.until)),
+                Record::Ended(_) => {}
+            }
+            true
+        });
+        self.deadlines.replace(ends);
+    }
+
+    /// Forgets ended epochs that every node with a lease has seen end, and that no late bind can precede.
+    fn forget_ended(&mut self) {
+        let Some(memory) = self.catalog.limits().map(|limits| limits.ended_memory) else { return };
+        while let Some((at, session)) = self.ended.front().copied() {
+            if let Some(Record::Ended(ended)) = self.table.get(&session)
+                && ended.changed_at == at
+            {
+                // A bind with that very deadline is still accepted at it, so the memory ends after it.
+                if at > self.stable || self.time <= ended.ended_at + memory {
+                    return;
+                }
+                self.table.forget(&mut self.records, session);
+            }
+            self.ended.pop_front();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What became of a command. A limit that was reached or a precondition that failed is an outcome with a
+//! name, never a panic.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Binding, SessionKey};
+use crate::ids::{Epoch, Revision};
+
+/// One for each command, in the command's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Of a bind.
+    Bind(BindOutcome),
+    /// Of a rebind.
+    Rebind(RebindOutcome),
+    /// Of an unbind.
+    Unbind(UnbindOutcome),
+    /// Of a change that an operator asked for.
+    Admin(AdminOutcome),
+    /// Of a command that nobody waits for: a report, a touch, an expiry, the founding.
+    Noted,
+}
+
+/// Of a bind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BindOutcome {
+    /// The session is bound.
+    Bound {
+        /// The name under which the binding is found: another key than asked for when that is an alias.
+        session: SessionKey,
+        /// The binding, as it was made or found.
+        binding: Binding,
+        /// Whether this bind made it.
+        created: bool,
+    },
+    /// There is no binding for this proposer.
+    Refused(BindRefusal),
+}
+
+/// Why a bind was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum BindRefusal {
+    /// No backend of the pool takes new sessions: check `backend list`.
+    #[error("no backend of the pool takes new sessions")]
+    NoBackend,
+    /// Every backend of the pool, or the one that was asked for, has as many sessions as it may.
+    #[error("the backend has as many sessions as it may have")]
+    BackendFull,
+    /// The affinity has as many sessions as it may: raise `max_sessions`, or wait.
+    #[error("the affinity has as many sessions as it may have")]
+    AffinityFull,
+    /// The cluster holds as many records as it may: raise `limits.max_bindings`.
+    #[error("the cluster has as many bindings as it may have")]
+    TableFull,
+    /// The backend that holds the session is down, in maint, or removed.
+    #[error("the backend that created the session can't keep it")]
+    BackendUnusable,
+    /// The key belongs to another backend than the one that created the session.
+    #[error("the identifier belongs to a session on another backend")]
+    OnAnotherBackend,
+    /// The session that the bind belongs to has ended.
+    #[error("the session has ended")]
+    Ended,
+    /// The bind arrived after its deadline.
+    #[error("the bind arrived after its deadline")]
+    Late,
+    /// The cluster document has no such affinity or pool any more.
+    #[error("the cluster document no longer has this affinity or pool")]
+    Unknown,
+}
+
+/// Of a rebind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RebindOutcome {
+    /// The session has a new binding.
+    Moved(Binding),
+    /// Somebody else was first: this is the session's binding now.
+    Superseded(Binding),
+    /// The session has ended.
+    NotBound,
+    /// It stays where it is.
+    Refused(RebindRefusal),
+}
+
+/// Why a rebind was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum RebindRefusal {
+    /// The replicated state does not bear out the reason (I3).
+    #[error("the reason for the move does not hold")]
+    ReasonDoesNotHold,
+    /// No other backend of the pool takes new sessions.
+    #[error("no other backend of the pool takes new sessions")]
+    NoBackend,
+    /// Every other backend of the pool has as many sessions as it may.
+    #[error("every other backend of the pool has as many sessions as it may have")]
+    BackendFull,
+}
+
+/// Of an unbind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnbindOutcome {
+    /// The session has ended.
+    Unbound,
+    /// There was no such session.
+    NotBound,
+    /// The session has a newer epoch, which was left alone.
+    Superseded(Epoch),
+}
+
+/// Of a change that an operator asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminOutcome {
+    /// Done; the thing has this revision now.
+    Done(Revision),
+    /// It has changed since the operator looked, and has this revision now: look again.
+    Changed(Revision),
+    /// There is no such thing: look it up with `backend list`.
+    Unknown,
+}

@@ -1,0 +1,88 @@
+use std::time::Duration;
+
+use stickler_core::document::cluster::{
+    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Otherwise, Pool, WhenDown,
+    WhenIsolated,
+};
+
+use crate::world::SHORTEST_MEMORY;
+
+/// One of 65,536 documents; each bit of `shape` takes something away from the simplest one.
+pub fn document(shape: u16) -> ClusterDocument {
+    let bit = |number: u16| shape >> number & 1 == 1;
+    let balance = match (bit(0), bit(1)) {
+        (false, false) => Balance::TwoChoices,
+        (false, true) => Balance::Rendezvous,
+        (true, false) => Balance::FewestSessions,
+        (true, true) => Balance::WeightedRoundRobin,
+    };
+    let mut shop = pool("shop", balance, 1);
+    shop.backends[0].address.set_port(if bit(2) { 9 } else { 8 });
+    shop.backends[0].max_sessions = bit(3).then_some(2);
+    shop.backends[1].max_sessions = bit(4).then_some(1);
+    shop.backends[1].weight = if bit(5) { 0 } else { 50 };
+    if bit(6) {
+        shop.backends.pop();
+    }
+    let mut pools = vec![shop];
+    if !bit(7) {
+        pools.insert(usize::from(!bit(8)), pool("blog", Balance::FewestSessions, 2));
+    }
+    let mut affinities = vec![affinity("cart", if bit(9) { 2 } else { 8 })];
+    affinities[0].max_sessions = bit(10).then_some(3);
+    affinities[0].max_age = bit(11).then_some(Duration::from_secs(10));
+    if !bit(12) {
+        affinities.insert(0, affinity("user", 4));
+    }
+    ClusterDocument {
+        limits: Limits {
+            max_bindings: if bit(13) { 6 } else { 1000 },
+            ended_memory: SHORTEST_MEMORY * if bit(14) { 1 } else { 3 },
+            max_request_head: 1 << 14,
+            debug_headers: bit(15),
+        },
+        listeners: Vec::new(),
+        pools,
+        affinities,
+        routes: Vec::new(),
+        source: format!("shape {shape}"),
+    }
+}
+
+fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
+    let check = HealthCheck {
+        path: None,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 3,
+    };
+    let backend = |number: u8| Backend {
+        name: format!("{name}-{number}"),
+        address: ([127, 0, subnet, number], 8).into(),
+        weight: 100,
+        max_sessions: None,
+    };
+    Pool {
+        name: name.to_owned(),
+        balance,
+        check,
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(30),
+        backends: (1..=3).map(backend).collect(),
+    }
+}
+
+fn affinity(name: &str, idle_seconds: u64) -> Affinity {
+    Affinity {
+        name: name.to_owned(),
+        methods: vec![Method::Header { name: name.to_owned(), bearer: false }],
+        otherwise: Otherwise::Balance,
+        idle_timeout: Duration::from_secs(idle_seconds),
+        max_age: None,
+        max_sessions: None,
+        when_down: WhenDown::Rebind,
+        when_isolated: WhenIsolated::ServeKnown,
+        alias_grace: Duration::from_secs(3),
+    }
+}

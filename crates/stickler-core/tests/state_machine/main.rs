@@ -1,0 +1,26 @@
+//! What the binding state machine promises, over random logs and by example.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod aliases;
+mod commands;
+mod documents;
+mod invariants;
+mod lifetimes;
+mod moves;
+mod proposals;
+mod replicas;
+mod snapshots;
+mod steps;
+mod verdicts;
+mod world;
+
+/// The same cases on every run.
+fn config(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0x5717),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}

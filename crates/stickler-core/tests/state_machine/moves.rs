@@ -1,0 +1,116 @@
+//! Moves of live bindings, and the operators' part in them.
+
+use stickler_core::ids::{BackendId, PoolId};
+use stickler_core::state::{
+    Admin, ApplyDocument, BindOutcome, BindRefusal, Command, MoveReason, Origin, Outcome, Rebind,
+    RebindOutcome, RebindRefusal, SetAdmin,
+};
+
+use crate::documents::document;
+use crate::world::{World, live};
+
+fn set_admin(world: &mut World, backend: BackendId, admin: Admin) {
+    let expected = world.state.view().catalog.backends[&backend].revision;
+    world.commands(vec![Command::SetAdmin(SetAdmin { backend, admin, expected })]);
+}
+
+fn apply(world: &mut World, shape: u16) {
+    let expected = world.state.view().catalog.revision;
+    world.commands(vec![Command::ApplyDocument(Box::new(ApplyDocument {
+        document: document(shape),
+        expected,
+    }))]);
+}
+
+fn rebind(world: &mut World, key: u128, reason: MoveReason, candidate: Option<BackendId>) -> RebindOutcome {
+    let session = world.session(key);
+    let epoch = world.state.view().table.get(&session).unwrap().epoch();
+    match world
+        .commands(vec![Command::Rebind(Rebind { session, epoch, reason, candidate })])
+        .outcomes
+        .remove(0)
+    {
+        Outcome::Rebind(outcome) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_draining_backend_accepts_the_sessions_that_it_created_and_no_others() {
+    let mut world = World::new(0);
+    let backend = world.backend(0);
+    set_admin(&mut world, backend, Admin::Drain { deadline: Some(500) });
+    let adopt = |world: &mut World, key| {
+        let bind = world.bind(world.session(key), Origin::Adopt { backend });
+        world.commands(vec![bind]).outcomes.remove(0)
+    };
+    assert!(matches!(adopt(&mut world, 1), Outcome::Bind(BindOutcome::Bound { created: true, .. })));
+    let place = world.place(world.session(2), Some(backend));
+    let placed = world.commands(vec![place]);
+    assert_ne!(live(&placed.after, world.session(2)).unwrap().backend, backend);
+    let refusal = RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
+    assert_eq!(rebind(&mut world, 1, MoveReason::DrainDeadline, None), refusal);
+    world.wait(std::time::Duration::from_millis(500));
+    assert!(matches!(rebind(&mut world, 1, MoveReason::DrainDeadline, None), RebindOutcome::Moved(_)));
+    assert_eq!(adopt(&mut world, 3), Outcome::Bind(BindOutcome::Refused(BindRefusal::BackendUnusable)));
+}
+
+#[test]
+fn an_operator_gets_the_named_backend_whatever_the_pool_s_algorithm() {
+    for algorithm in 0..4 {
+        let mut world = World::new(algorithm);
+        let (from, to) = (world.backend(0), world.backend(1));
+        for (key, backend) in [(1, from), (2, to), (3, to)] {
+            let bind = world.bind(world.session(key), Origin::Adopt { backend });
+            world.commands(vec![bind]);
+        }
+        let RebindOutcome::Moved(moved) = rebind(&mut world, 1, MoveReason::Operator, Some(to)) else {
+            panic!("moved")
+        };
+        assert_eq!(moved.backend, to);
+        let nowhere = RebindOutcome::Refused(RebindRefusal::NoBackend);
+        assert_eq!(rebind(&mut world, 1, MoveReason::Operator, Some(to)), nowhere);
+        assert_eq!(rebind(&mut world, 1, MoveReason::Operator, None), nowhere);
+    }
+}
+
+#[test]
+fn a_session_of_a_removed_pool_moves_to_the_pool_of_its_candidate() {
+    let mut world = World::new(0);
+    let blog = world.backend(3);
+    let bind = world.bind(world.session(1), Origin::Adopt { backend: blog });
+    world.commands(vec![bind]);
+    apply(&mut world, 1 << 7);
+    let shop = world.state.view().catalog.pools[0];
+    assert_eq!(world.state.view().catalog.pools.len(), 1);
+    let nowhere = RebindOutcome::Refused(RebindRefusal::NoBackend);
+    assert_eq!(rebind(&mut world, 1, MoveReason::BackendRemoved, None), nowhere);
+    let candidate = Some(world.backend(1));
+    let RebindOutcome::Moved(moved) = rebind(&mut world, 1, MoveReason::BackendRemoved, candidate) else {
+        panic!("moved")
+    };
+    assert_eq!((moved.pool, Some(moved.backend)), (shop, candidate));
+}
+
+#[test]
+fn a_name_with_a_new_address_is_a_new_backend_and_the_old_id_never_returns() {
+    let mut world = World::new(0);
+    let first = world.backend(0);
+    let bind = world.bind(world.session(1), Origin::Adopt { backend: first });
+    world.commands(vec![bind]);
+    for shape in [1 << 2, 0] {
+        apply(&mut world, shape);
+        let catalog = world.state.view().catalog;
+        assert!(!catalog.backends.contains_key(&first));
+        assert_eq!(catalog.backends.values().filter(|backend| backend.name == "shop-1").count(), 1);
+    }
+    assert!(matches!(rebind(&mut world, 1, MoveReason::BackendRemoved, None), RebindOutcome::Moved(_)));
+}
+
+#[test]
+fn a_bind_to_a_removed_pool_says_so() {
+    let mut world = World::new(0);
+    let bind = world.bind(world.session(1), Origin::Place { pool: PoolId(999), candidate: None });
+    let outcome = world.commands(vec![bind]).outcomes.remove(0);
+    assert_eq!(outcome, Outcome::Bind(BindOutcome::Refused(BindRefusal::Unknown)));
+}

@@ -1,0 +1,123 @@
+//! What the small numbers of an action mean in a world's present state.
+
+use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
+use stickler_core::state::{
+    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, Origin, Rebind, Report, SessionKey, SetAdmin,
+    Suspect, Touch, Unbind, Use,
+};
+
+use crate::documents::document;
+use crate::steps::Action;
+use crate::world::{SHORTEST_MEMORY, World, records};
+
+impl World {
+    fn pick_session(&self, number: u8) -> SessionKey {
+        let number = usize::from(number);
+        // Half of the keys are of the newest affinity, the other half of any other, removed ones included.
+        let newest = self.affinities.len() - 1;
+        let affinity = self.affinities[if number % 2 == 0 { newest } else { number % newest.max(1) }];
+        SessionKey { affinity, key: KeyHash(number as u128 / 2) }
+    }
+
+    /// One of the catalog's backends; sometimes one that is no longer in it.
+    pub fn pick_backend(&self, number: u8) -> BackendId {
+        let view = self.state.view();
+        let now: Vec<BackendId> = view.catalog.backends.keys().copied().collect();
+        let choice = if number % 8 == 7 { &self.backends } else { &now };
+        choice[usize::from(number / 8) % choice.len()]
+    }
+
+    fn epoch(&self, session: SessionKey, wrong: bool) -> Epoch {
+        let epoch = self.state.view().table.get(&session).map_or(Epoch(0), |record| record.epoch());
+        if wrong { Epoch(epoch.0.saturating_sub(1)) } else { epoch }
+    }
+
+    pub fn command(&mut self, action: &Action) -> Option<Command> {
+        let view = self.state.view();
+        let wrong_revision = |revision: Revision, wrong: bool| Revision(revision.0 + u64::from(wrong));
+        Some(match *action {
+            Action::Place { session, pool, candidate, behind } => {
+                let pools = &view.catalog.pools;
+                let pool = if pool == 3 { PoolId(999) } else { pools[usize::from(pool) % pools.len()] };
+                let candidate = (candidate % 3 > 0).then(|| self.pick_backend(candidate));
+                self.bind_behind(session, Origin::Place { pool, candidate }, behind)
+            }
+            Action::Adopt { session, backend, behind } => {
+                self.bind_behind(session, Origin::Adopt { backend: self.pick_backend(backend) }, behind)
+            }
+            Action::Inherit { session, from, wrong } => {
+                let session = self.pick_session(session);
+                let from = SessionKey { key: self.pick_session(from).key, ..session };
+                let backend = view.locate(from)?.binding.backend;
+                self.bind(
+                    session,
+                    Origin::Inherit { from: from.key, epoch: self.epoch(from, wrong), backend },
+                )
+            }
+            Action::Rebind { session, reason, candidate, wrong } => {
+                let session = self.pick_session(session);
+                let reason = [
+                    MoveReason::BackendDown,
+                    MoveReason::BackendMaint,
+                    MoveReason::BackendRemoved,
+                    MoveReason::DrainDeadline,
+                    MoveReason::Operator,
+                ][usize::from(reason)];
+                let candidate = (candidate % 3 > 0).then(|| self.pick_backend(candidate));
+                Command::Rebind(Rebind { session, epoch: self.epoch(session, wrong), reason, candidate })
+            }
+            Action::Unbind { session, wrong } => {
+                let session = self.pick_session(session);
+                Command::Unbind(Unbind { session, epoch: self.epoch(session, wrong) })
+            }
+            Action::Touch { session, age, wrong } => {
+                let session = self.pick_session(session);
+                let uses = vec![Use { session, epoch: self.epoch(session, wrong), age: u64::from(age / 16) }];
+                Command::Touch(Touch { uses })
+            }
+            Action::Expire => {
+                let sessions =
+                    records(&view).into_iter().map(|(session, record)| (session, record.epoch())).collect();
+                Command::Expire(Expire { sessions })
+            }
+            Action::Report { node, backend, up, older } => {
+                let backend = self.pick_backend(backend);
+                let newer = self.report(NodeId(u64::from(node)), backend, up);
+                match newer {
+                    Command::Report(report) if older => {
+                        Command::Report(Report { sequence: report.sequence / 2, ..report })
+                    }
+                    newer => newer,
+                }
+            }
+            Action::Suspect { node, backend } => Command::Suspect(Suspect {
+                node: NodeId(u64::from(node)),
+                backend: self.pick_backend(backend),
+            }),
+            Action::SetAdmin { backend, admin, wrong } => {
+                let backend = self.pick_backend(backend);
+                let expected =
+                    view.catalog.backends.get(&backend).map_or(Revision(0), |backend| backend.revision);
+                let admin = [
+                    Admin::Ready,
+                    Admin::Ready,
+                    Admin::Maint,
+                    Admin::Drain { deadline: None },
+                    Admin::Drain { deadline: Some(900) },
+                ][usize::from(admin)];
+                Command::SetAdmin(SetAdmin { backend, admin, expected: wrong_revision(expected, wrong) })
+            }
+            Action::Apply { shape, wrong } => Command::ApplyDocument(Box::new(ApplyDocument {
+                document: document(shape),
+                expected: wrong_revision(view.catalog.revision, wrong),
+            })),
+            Action::Verdict { .. } | Action::Voters { .. } | Action::Again { .. } => return None,
+        })
+    }
+
+    fn bind_behind(&self, session: u8, origin: Origin, behind: u8) -> Command {
+        let seen = LogIndex((self.log.len() as u64).saturating_sub(u64::from(behind)));
+        let deadline = self.time() + SHORTEST_MEMORY / (1 + u32::from(behind));
+        Command::Bind(Bind { session: self.pick_session(session), origin, seen, deadline })
+    }
+}

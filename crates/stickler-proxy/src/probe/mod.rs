@@ -1,0 +1,8 @@
+//! Probes: each backend is checked by every voter, which reports transitions. The verdict is the cluster's.
+
+mod check;
+mod prober;
+mod streak;
+
+pub use prober::{ProbeEvent, ProbeTarget, Prober};
+pub use streak::Streak;

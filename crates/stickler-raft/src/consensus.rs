@@ -1,0 +1,462 @@
+//! One node's consensus, put together from its parts, and the handle by which the rest of the node uses it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use openraft::async_runtime::WatchReceiver;
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
+use rand::RngCore;
+use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
+use stickler_core::lease::Standing;
+use stickler_core::state::{Command, State, View};
+use stickler_rt::{Listener, Outside, Shutdown, incoming};
+use tokio::sync::{mpsc, watch};
+
+use crate::blocking::Blocking;
+use crate::disk::{Disk, DiskError};
+use crate::election::Elector;
+use crate::founding::{Founding, MembershipError, record_birth};
+use crate::lease_holder::LeaseHolder;
+use crate::machine::StateMachine;
+use crate::office::{OfficeHandle, OfficeOwner, OfficeQueue, Term, office_queue};
+use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
+use crate::proposals::{
+    Answer, Courier, LeaderLog, LeaderLogOwner, LeaderLogQueue, Persistence, Proposal, Proposals,
+    ProposeError, leader_log,
+};
+use crate::published::Published;
+use crate::raft::{Member, Raft};
+use crate::snapshotter;
+use crate::store::{IdentityStore, StoreFailure};
+use crate::sweeper::Sweeper;
+
+/// Who the node is among its peers.
+#[derive(Clone, Debug)]
+pub struct ConsensusConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The founding members with their addresses, this node included.
+    pub members: BTreeMap<NodeId, SocketAddr>,
+}
+
+/// Why consensus could not start. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node's disk does not open; the error says which file and what to do.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// What is on the disk can't be taken up; the message names what.
+    #[error("the log or the snapshot can't be taken up: {0}")]
+    Recover(String),
+}
+
+/// The handle to a running node's consensus. Clones are the same node.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    incarnation: Incarnation,
+    outside: Outside,
+    raft: Raft,
+    published: Arc<Published>,
+    proposals: Proposals,
+    gatekeeper: Arc<Gatekeeper>,
+    term: watch::Receiver<Option<Term>>,
+    membership: watch::Receiver<Option<MembershipError>>,
+    health: crate::store::StoreHealth,
+}
+
+/// What a node says of itself to operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsensusStatus {
+    /// leader, follower, candidate, learner, or stopped.
+    pub role: &'static str,
+    /// The current term.
+    pub term: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// The last entry known to be committed.
+    pub committed: LogIndex,
+    /// The last entry applied, and the state hash there.
+    pub applied: LogIndex,
+    /// See `applied`.
+    pub state_hash: u128,
+    /// What is left of the lease.
+    pub lease_left: Duration,
+    /// On what footing the node stands.
+    pub standing: Standing,
+}
+
+/// One member, by the replicated membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its address and directory.
+    pub member: Member,
+    /// Whether it votes.
+    pub voter: bool,
+}
+
+/// What the tasks of a node are made from.
+struct Tasks<'a> {
+    config: &'a ConsensusConfig,
+    outside: &'a Outside,
+    raft: &'a Raft,
+    published: &'a Arc<Published>,
+    links: &'a Arc<Links>,
+    leader_log: &'a LeaderLog,
+    identity: &'a Arc<dyn IdentityStore>,
+    blocking: Blocking,
+    shutdown: &'a Shutdown,
+}
+
+impl Tasks<'_> {
+    /// The tasks of a leader; they idle while this node does not lead.
+    fn lead(&self, queue: LeaderLogQueue, office: OfficeQueue) -> watch::Receiver<Option<Term>> {
+        let (term, term_changes) = watch::channel(None);
+        let office = OfficeOwner {
+            raft: self.raft.clone(),
+            clock: self.outside.clock.clone(),
+            published: Arc::clone(self.published),
+            queue: office,
+            term,
+        };
+        tokio::spawn(office.run(self.shutdown.clone()));
+        let log = LeaderLogOwner {
+            raft: self.raft.clone(),
+            clock: self.outside.clock.clone(),
+            term: term_changes.clone(),
+            published: Arc::clone(self.published),
+            queue,
+        };
+        tokio::spawn(log.run(self.shutdown.clone()));
+        let sweeper = Sweeper {
+            clock: self.outside.clock.clone(),
+            published: Arc::clone(self.published),
+            term: term_changes.clone(),
+            leader_log: self.leader_log.clone(),
+            blocking: self.blocking,
+        };
+        tokio::spawn(sweeper.run(self.shutdown.clone()));
+        term_changes
+    }
+
+    /// The tasks by which every node follows its leader, itself included.
+    fn follow(&self, waiting: mpsc::Receiver<Proposal>, office: OfficeHandle, incarnation: Incarnation) {
+        let leader = watch_leader(self.raft, self.shutdown);
+        let courier = Courier {
+            own: self.config.node,
+            clock: self.outside.clock.clone(),
+            queue: waiting,
+            leader: leader.clone(),
+            leader_log: self.leader_log.clone(),
+            links: Arc::clone(self.links),
+        };
+        tokio::spawn(courier.run(self.shutdown.clone()));
+        let (lost_leader, losses) = mpsc::channel(4);
+        let holder = LeaseHolder {
+            own: self.config.node,
+            incarnation,
+            clock: self.outside.clock.clone(),
+            published: Arc::clone(self.published),
+            leader,
+            office,
+            links: Arc::clone(self.links),
+            lost_leader,
+        };
+        tokio::spawn(holder.run(self.shutdown.clone()));
+        let elector = Elector {
+            own: self.config.node,
+            raft: self.raft.clone(),
+            clock: self.outside.clock.clone(),
+            lost_leader: losses,
+        };
+        tokio::spawn(elector.run(self.shutdown.clone()));
+        let published = Arc::clone(self.published);
+        tokio::spawn(snapshotter::run(self.raft.clone(), published, self.shutdown.clone()));
+    }
+
+    /// The tasks by which a cluster comes to be.
+    fn join(&self, term: &watch::Receiver<Option<Term>>) -> watch::Receiver<Option<MembershipError>> {
+        let founding = Founding {
+            own: self.config.node,
+            members: self.config.members.clone(),
+            identity: Arc::clone(self.identity),
+            raft: self.raft.clone(),
+            links: Arc::clone(self.links),
+            seed: self.outside.seed.child("founding"),
+        };
+        let (failed, failure) = watch::channel(None);
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                () = shutdown.wait() => Ok(()),
+                ended = founding.run() => ended,
+            };
+            if let Err(error) = ended {
+                tracing::error!(%error, "this node can't become a member");
+                failed.send_replace(Some(error));
+            }
+            // Keeps the channel open for those who watch it as long as the node runs.
+            shutdown.wait().await;
+        });
+        let birth = record_birth(
+            Arc::clone(self.identity),
+            Arc::clone(self.published),
+            term.clone(),
+            self.leader_log.clone(),
+            self.outside.seed.child("birth"),
+            self.shutdown.clone(),
+        );
+        tokio::spawn(birth);
+        failure
+    }
+}
+
+/// Who leads, as openraft knows it; nobody once consensus has stopped.
+fn watch_leader(raft: &Raft, shutdown: &Shutdown) -> watch::Receiver<Option<NodeId>> {
+    let (leader, changes) = watch::channel(None);
+    let mut metrics = raft.server_metrics();
+    let (raft, shutdown) = (raft.metrics(), shutdown.clone());
+    tokio::spawn(async move {
+        loop {
+            let now = metrics.borrow_watched().current_leader.map(NodeId);
+            leader.send_if_modified(|known| std::mem::replace(known, now) != now);
+            tokio::select! {
+                () = shutdown.wait() => return,
+                changed = metrics.changed() => if changed.is_err() { break },
+            }
+        }
+        leader.send_replace(None);
+        drop(raft);
+        shutdown.wait().await;
+    });
+    changes
+}
+
+impl Cluster {
+    /// Opens the node's disk and starts its consensus on the current runtime. `listener` is where the
+    /// other nodes reach it. Everything ends with `shutdown`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        config: ConsensusConfig,
+        outside: Outside,
+        disk: Disk,
+        listener: Box<dyn Listener>,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
+        let opened = disk.open()?;
+        let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&opened.identity)));
+        let links = Arc::new(Links::new(Arc::clone(&outside.network), Arc::clone(&gatekeeper)));
+        let published = Arc::new(Published::new(State::new().view()));
+        let machine = StateMachine::new(
+            Arc::clone(&published),
+            Arc::clone(&gatekeeper),
+            opened.snapshots.clone(),
+            opened.blocking,
+        );
+        let network =
+            PeerNetwork { links: Arc::clone(&links), own: config.node.0, blocking: opened.blocking };
+        // openraft draws its election time-outs from a seed of this process, so that a simulation repeats.
+        let seed = outside.seed.child("raft").rng().next_u64();
+        let starting = opened.log.start(config.node.0, network, machine);
+        let raft = DeterministicRng::<TokioRuntime>::scope(seed, starting)
+            .await
+            .map_err(|error| StartError::Recover(error.to_string()))?;
+
+        let (leader_log, log_queue) = leader_log();
+        let (office_handle, office) = office_queue();
+        let (proposals, waiting) = Proposals::new(outside.clock.clone());
+        let service = PeerService {
+            raft: raft.clone(),
+            gatekeeper: Arc::clone(&gatekeeper),
+            snapshots: opened.snapshots.clone(),
+            leader_log: leader_log.clone(),
+            office: office_handle.clone(),
+            blocking: opened.blocking,
+        };
+        let serving = shutdown.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve(service, incoming(listener), serving).await {
+                tracing::error!(%error, "the peer service ended");
+            }
+        });
+        let incarnation = opened.identity.identity().incarnation;
+        let tasks = Tasks {
+            config: &config,
+            outside: &outside,
+            raft: &raft,
+            published: &published,
+            links: &links,
+            leader_log: &leader_log,
+            identity: &opened.identity,
+            blocking: opened.blocking,
+            shutdown: &shutdown,
+        };
+        let term = tasks.lead(log_queue, office);
+        tasks.follow(waiting, office_handle, incarnation);
+        let membership = tasks.join(&term);
+        let shared = Shared {
+            node: config.node,
+            incarnation,
+            outside,
+            raft,
+            published,
+            proposals,
+            gatekeeper,
+            term,
+            membership,
+            health: opened.health,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Cluster {
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// This node's process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation
+    }
+
+    /// What the node gets from outside.
+    #[must_use]
+    pub fn outside(&self) -> &Outside {
+        &self.shared.outside
+    }
+
+    /// The applied state, as it is now. Never waits.
+    #[must_use]
+    pub fn view(&self) -> Guard<Arc<View>> {
+        self.shared.published.view()
+    }
+
+    /// On what footing this node stands right now, by the real clock. Never waits.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.shared.published.standing(self.shared.outside.clock.now().0)
+    }
+
+    /// Yields whenever view, stable index or footing have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.published.changes()
+    }
+
+    /// Proposes a command and waits for its outcome, `patience` at most.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose(
+        &self,
+        command: Command,
+        patience: Duration,
+        persistence: Persistence,
+    ) -> Result<Answer, ProposeError> {
+        self.shared.proposals.propose(command, patience, persistence).await
+    }
+
+    /// Proposes what nobody waits for.
+    pub fn submit(&self, command: Command, patience: Duration) {
+        self.shared.proposals.submit(command, patience);
+    }
+
+    /// The cluster that this node belongs to.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.shared.gatekeeper.cluster()
+    }
+
+    /// Whether this node leads and may write.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.shared.term.borrow().is_some()
+    }
+
+    /// Why this node can't become a member, once that is known. The process should stop then.
+    #[must_use]
+    pub fn membership_error(&self) -> watch::Receiver<Option<MembershipError>> {
+        self.shared.membership.clone()
+    }
+
+    /// What made the disk fail; the node then acknowledges nothing and leads nobody.
+    #[must_use]
+    pub fn store_failure(&self) -> Option<StoreFailure> {
+        self.shared.health.failure()
+    }
+
+    /// What this node says of itself to operators.
+    pub async fn status(&self) -> ConsensusStatus {
+        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let hash =
+            self.shared.raft.with_state_machine(|machine| Box::pin(async move { machine.hash() })).await;
+        let role = match (&metrics.running_state, metrics.state) {
+            (Err(_), _) => "stopped",
+            (Ok(()), openraft::ServerState::Leader) => "leader",
+            (Ok(()), openraft::ServerState::Follower) => "follower",
+            (Ok(()), openraft::ServerState::Candidate) => "candidate",
+            (Ok(()), openraft::ServerState::Learner) => "learner",
+            (Ok(()), openraft::ServerState::Shutdown) => "stopped",
+        };
+        let (applied, state_hash) = hash.unwrap_or((self.view().applied, 0));
+        let now = self.shared.outside.clock.now().0;
+        ConsensusStatus {
+            role,
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(NodeId),
+            committed: LogIndex(metrics.local_committed.map_or(0, |log_id| log_id.index())),
+            applied,
+            state_hash,
+            lease_left: self.shared.published.lease_left(now),
+            standing: self.shared.published.standing(now),
+        }
+    }
+
+    /// The members, by the membership that this node knows.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberStatus> {
+        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .map(|(id, member)| MemberStatus {
+                node: NodeId(*id),
+                member: member.clone(),
+                voter: voters.contains(id),
+            })
+            .collect()
+    }
+
+    /// Makes a snapshot now, and forgets the log before it: for tests of catching up, and for operators.
+    ///
+    /// # Errors
+    /// When consensus has stopped.
+    pub async fn compact(&self) -> Result<(), ProposeError> {
+        let raft = &self.shared.raft;
+        raft.trigger().snapshot().await.map_err(|_| ProposeError::Stopped)
+    }
+
+    /// Ends consensus and waits until it has. The shutdown token should have been triggered.
+    pub async fn stop(&self) {
+        if let Err(error) = self.shared.raft.shutdown().await {
+            tracing::debug!(%error, "consensus had ended already");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The node's end of leases: asks whoever leads, again and again, and publishes on what footing the node
+//! stands. Also the first to notice that the leader is gone, since its stream breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stickler_core::ids::{Incarnation, LogIndex, NodeId};
+use stickler_core::lease::{LEASE, LeaseAnswer, LeaseRequest};
+use stickler_rt::{Clock, Moment, Shutdown};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::office::{LeaseCall, OfficeHandle};
+use crate::peers::{Lane, LeaseMessage, LeaseNews, Links, Target, body, value};
+use crate::published::{Applied, Published};
+use crate::store::codec::Kind;
+
+/// How often a lease is renewed: four times in its length, so that one lost answer costs nothing.
+const RENEWAL: Duration = LEASE.checked_div(5).expect("5 is not 0");
+
+/// How soon after a denial the node asks again.
+const AFTER_DENIAL: Duration = Duration::from_millis(25);
+
+/// Longest wait for an answer before the attempt counts as failed.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Failed attempts in a row after which the node knows that it can't reach a leader.
+const FAILURES: u32 = 3;
+
+/// Pause after a failed attempt.
+const AFTER_FAILURE: Duration = Duration::from_millis(40);
+
+/// Whom to ask for a lease.
+type News = mpsc::Receiver<LeaseNews>;
+
+/// The one task that holds the node's lease.
+pub(crate) struct LeaseHolder {
+    pub(crate) own: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) clock: Clock,
+    pub(crate) published: Arc<Published>,
+    pub(crate) leader: watch::Receiver<Option<NodeId>>,
+    pub(crate) office: OfficeHandle,
+    pub(crate) links: Arc<Links>,
+    /// Told the leader whose connection broke.
+    pub(crate) lost_leader: mpsc::Sender<NodeId>,
+}
+
+/// How a conversation with a leader ended.
+enum Ended {
+    /// There is another leader, or none.
+    LeaderChanged,
+    /// The connection broke, or the leader did not answer.
+    Lost,
+}
+
+/// One side of a conversation with a leader, remote or not.
+struct Conversation {
+    outgoing: mpsc::Sender<LeaseMessage>,
+    news: News,
+}
+
+impl LeaseHolder {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = self.hold() => {}
+        }
+    }
+
+    async fn hold(&mut self) {
+        let mut failures = 0;
+        loop {
+            let leader = *self.leader.borrow_and_update();
+            let asked_at = self.clock.now();
+            let Some(leader) = leader else {
+                let _ = tokio::time::timeout(PATIENCE, self.leader.changed()).await;
+                self.failed(&mut failures, asked_at);
+                continue;
+            };
+            let Some(conversation) = self.converse(leader) else {
+                tokio::time::sleep(AFTER_FAILURE).await;
+                self.failed(&mut failures, asked_at);
+                continue;
+            };
+            match self.follow(conversation, &mut failures).await {
+                Ended::LeaderChanged => {}
+                Ended::Lost => {
+                    if leader != self.own {
+                        let _ = self.lost_leader.try_send(leader);
+                    }
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    self.failed(&mut failures, asked_at);
+                }
+            }
+        }
+    }
+
+    /// Counts an attempt that failed. One that took far longer than it may says nothing about the leader:
+    /// this process was not running.
+    fn failed(&self, failures: &mut u32, asked_at: Moment) {
+        let now = self.clock.now();
+        if now.since(asked_at) > PATIENCE * 3 && *failures == 0 {
+            return;
+        }
+        *failures += 1;
+        if *failures >= FAILURES && self.published.lease_left(now.0).is_zero() {
+            self.published.no_leader(now.0);
+        }
+    }
+
+    /// Opens a conversation with the leader, which may be this node.
+    fn converse(&self, leader: NodeId) -> Option<Conversation> {
+        let (outgoing, messages) = mpsc::channel(16);
+        let (incoming, news) = mpsc::channel(64);
+        if leader == self.own {
+            tokio::spawn(relay_to_office(self.office.clone(), messages, incoming));
+        } else {
+            let target = self.links.target(leader)?;
+            tokio::spawn(relay_to_peer(Arc::clone(&self.links), target, messages, incoming));
+        }
+        Some(Conversation { outgoing, news })
+    }
+
+    /// Renews the lease with one leader until that ends.
+    async fn follow(&mut self, mut conversation: Conversation, failures: &mut u32) -> Ended {
+        let mut applied = self.published.applied();
+        let mut reported = LogIndex(0);
+        let mut ask_at = self.clock.now();
+        let mut unanswered: Option<Moment> = None;
+        loop {
+            let now = self.clock.now();
+            if unanswered.is_some_and(|asked| now.since(asked) >= PATIENCE) {
+                return Ended::Lost;
+            }
+            let progress = *applied.borrow_and_update();
+            if unanswered.is_none() && ask_at <= now {
+                if conversation.outgoing.try_send(self.request(progress, now)).is_err() {
+                    return Ended::Lost;
+                }
+                reported = progress.index;
+                unanswered = Some(now);
+            } else if progress.ended_epoch > reported {
+                // Somebody waits for the stable index to come this far.
+                let _ = conversation.outgoing.try_send(self.report(progress));
+                reported = progress.index;
+            }
+            let wake_at = unanswered.map_or(ask_at, |asked| asked + PATIENCE);
+            tokio::select! {
+                changed = self.leader.changed() => {
+                    if changed.is_err() || unanswered.is_none() || self.leader.borrow().is_some() {
+                        return Ended::LeaderChanged;
+                    }
+                }
+                news = conversation.news.recv() => match news {
+                    Some(LeaseNews::Answer(answer)) => {
+                        unanswered = None;
+                        *failures = 0;
+                        ask_at = self.clock.now() + self.take(&answer);
+                    }
+                    Some(LeaseNews::Stable(stable)) => self.published.announce_stable(stable),
+                    None => return Ended::Lost,
+                },
+                _ = applied.changed() => {}
+                () = self.clock.sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    fn request(&self, progress: Applied, now: Moment) -> LeaseMessage {
+        LeaseMessage::Request(LeaseRequest {
+            node: self.own,
+            incarnation: self.incarnation,
+            reading: now.0,
+            applied: progress.index,
+        })
+    }
+
+    fn report(&self, progress: Applied) -> LeaseMessage {
+        LeaseMessage::Applied { node: self.own, incarnation: self.incarnation, applied: progress.index }
+    }
+
+    /// Takes an answer in; returns how soon to ask again.
+    fn take(&self, answer: &LeaseAnswer) -> Duration {
+        if answer.incarnation != self.incarnation {
+            return Duration::ZERO;
+        }
+        self.published.announce_stable(answer.stable);
+        if let Some(time) = answer.time {
+            self.published.cluster_time(time, answer.reading);
+        }
+        match answer.granted {
+            Ok(length) => {
+                self.published.lease(answer.reading + length);
+                RENEWAL
+            }
+            Err(denial) => {
+                tracing::debug!(%denial, commit = %answer.commit, "lease denied");
+                self.published.leader_answered();
+                AFTER_DENIAL
+            }
+        }
+    }
+}
+
+async fn relay_to_office(
+    office: OfficeHandle,
+    mut messages: mpsc::Receiver<LeaseMessage>,
+    news: mpsc::Sender<LeaseNews>,
+) {
+    office.call(LeaseCall::Joined { news: news.clone() });
+    while let Some(message) = messages.recv().await {
+        office.call(LeaseCall::Message { message, news: news.clone() });
+    }
+}
+
+/// Carries one conversation over a stream; ends, and with it the conversation, when the stream breaks.
+async fn relay_to_peer(
+    links: Arc<Links>,
+    target: Target,
+    mut messages: mpsc::Receiver<LeaseMessage>,
+    news: mpsc::Sender<LeaseNews>,
+) {
+    let (encoded, outgoing) = mpsc::channel(16);
+    let Ok(request) = links.request(&target, ReceiverStream::new(outgoing)) else { return };
+    let mut client = links.client(&target, Lane::Consensus);
+    let sending = async {
+        while let Some(message) = messages.recv().await {
+            let Ok(message) = body(Kind::PeerRequest, &message) else { return };
+            if encoded.send(message).await.is_err() {
+                return;
+            }
+        }
+    };
+    let receiving = async {
+        let mut answers = match client.lease(request).await {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return tracing::debug!(leader = %target.node, %status, "no lease stream"),
+        };
+        while let Ok(Some(answer)) = answers.message().await {
+            let Ok(answer) = value::<LeaseNews>(Kind::PeerAnswer, &answer) else { return };
+            if news.send(answer).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = sending => {}
+        () = receiving => {}
+    }
+}

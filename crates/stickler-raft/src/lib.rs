@@ -1,0 +1,27 @@
+//! The replicated store: consensus, the log on disk, snapshots, peer transport, leases.
+//!
+//! [`Cluster::start`] assembles one node's part of it; the handle that it returns is all that the rest of
+//! the node sees: the applied state, the footing on which the node stands, and a way to propose.
+
+mod blocking;
+mod consensus;
+mod disk;
+mod election;
+mod founding;
+mod lease_holder;
+mod machine;
+mod office;
+mod peers;
+mod proposals;
+mod published;
+mod raft;
+mod settings;
+mod snapshotter;
+pub mod store;
+mod sweeper;
+
+pub use consensus::{Cluster, ConsensusConfig, ConsensusStatus, MemberStatus, StartError};
+pub use disk::{Disk, DiskError};
+pub use founding::MembershipError;
+pub use proposals::{Answer, Persistence, ProposeError};
+pub use raft::Member;

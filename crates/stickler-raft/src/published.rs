@@ -1,0 +1,158 @@
+//! What a node's parts publish to each other and to its workers: the view of the applied state, how far it
+//! has come, and on what footing the node stands. Readers never wait for a writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use stickler_core::ids::LogIndex;
+use stickler_core::lease::{Footing, Standing};
+use stickler_core::state::View;
+use stickler_core::time::ClusterTime;
+use tokio::sync::watch;
+
+/// How far the state machine has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The last applied entry.
+    pub(crate) index: LogIndex,
+    /// The term that wrote it.
+    pub(crate) term: u64,
+    /// The last applied entry that ended an epoch: the leader wants to hear of it at once, because
+    /// somebody waits for the stable index to reach it.
+    pub(crate) ended_epoch: LogIndex,
+    /// Commands that this process has applied.
+    pub(crate) commands: u64,
+}
+
+/// Published state of one node.
+#[derive(Debug)]
+pub(crate) struct Published {
+    view: ArcSwap<View>,
+    applied: watch::Sender<Applied>,
+    footing: FootingCell,
+    /// Raised whenever something changed that a held request may wait for.
+    changes: watch::Sender<u64>,
+}
+
+/// The node's lease and what came with it, as single words that workers read on every request.
+#[derive(Debug)]
+struct FootingCell {
+    /// End of the lease by the node's clock, in nanoseconds; 0 when there is none.
+    lease_until: AtomicU64,
+    /// Since when the node has known that it can't reach a leader, in nanoseconds; 0 when it can or may.
+    isolated: AtomicU64,
+    stable: AtomicU64,
+    /// Cluster time minus the node's clock, in milliseconds (two's complement).
+    time_offset: AtomicU64,
+}
+
+impl Published {
+    pub(crate) fn new(view: View) -> Self {
+        let footing = FootingCell {
+            lease_until: AtomicU64::new(0),
+            isolated: AtomicU64::new(0),
+            stable: AtomicU64::new(0),
+            time_offset: AtomicU64::new(0),
+        };
+        Self {
+            view: ArcSwap::from_pointee(view),
+            applied: watch::Sender::default(),
+            footing,
+            changes: watch::Sender::default(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<Applied> {
+        self.applied.subscribe()
+    }
+
+    pub(crate) fn applied_now(&self) -> Applied {
+        *self.applied.borrow()
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Publishes the state after an entry. The table behind the view is already at this entry.
+    pub(crate) fn publish(&self, view: View, applied: Applied) {
+        self.view.store(Arc::new(view));
+        self.applied.send_replace(applied);
+        self.wake();
+    }
+
+    /// The node holds a lease until `until`.
+    pub(crate) fn lease(&self, until: Duration) {
+        self.footing.lease_until.fetch_max(nanoseconds(until), Ordering::Release);
+        self.footing.isolated.store(0, Ordering::Release);
+        self.wake();
+    }
+
+    /// A leader answered, if only to deny a lease: the node is not isolated, but must catch up.
+    pub(crate) fn leader_answered(&self) {
+        if self.footing.isolated.swap(0, Ordering::AcqRel) != 0 {
+            self.wake();
+        }
+    }
+
+    /// The node has tried and can't reach a leader.
+    pub(crate) fn no_leader(&self, now: Duration) {
+        if self.footing.isolated.swap(nanoseconds(now).max(1), Ordering::AcqRel) == 0 {
+            self.wake();
+        }
+    }
+
+    /// The leader announced a stable index. It never goes back.
+    pub(crate) fn announce_stable(&self, stable: LogIndex) {
+        if self.footing.stable.fetch_max(stable.0, Ordering::AcqRel) < stable.0 {
+            self.wake();
+        }
+    }
+
+    /// The leader said what time it is in the cluster, and the node's clock said `now` at that time or
+    /// before.
+    pub(crate) fn cluster_time(&self, time: ClusterTime, now: Duration) {
+        let offset = time.0.wrapping_sub(milliseconds(now));
+        self.footing.time_offset.store(offset, Ordering::Release);
+    }
+
+    pub(crate) fn stable(&self) -> LogIndex {
+        LogIndex(self.footing.stable.load(Ordering::Acquire))
+    }
+
+    /// What is left of the lease.
+    pub(crate) fn lease_left(&self, now: Duration) -> Duration {
+        Duration::from_nanos(self.footing.lease_until.load(Ordering::Acquire)).saturating_sub(now)
+    }
+
+    /// On what footing the node stands at this moment of its clock.
+    pub(crate) fn standing(&self, now: Duration) -> Standing {
+        let footing = if !self.lease_left(now).is_zero() {
+            Footing::Leased
+        } else if self.footing.isolated.load(Ordering::Acquire) != 0 {
+            Footing::Isolated
+        } else {
+            Footing::CatchingUp
+        };
+        let offset = self.footing.time_offset.load(Ordering::Acquire);
+        Standing { footing, stable: self.stable(), time: ClusterTime(milliseconds(now).wrapping_add(offset)) }
+    }
+
+    fn wake(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    }
+}
+
+fn nanoseconds(reading: Duration) -> u64 {
+    u64::try_from(reading.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn milliseconds(reading: Duration) -> u64 {
+    u64::try_from(reading.as_millis()).unwrap_or(u64::MAX)
+}

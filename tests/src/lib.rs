@@ -1,0 +1,5 @@
+//! Support for tests of whole nodes: clusters that are started, killed and asked within one process.
+
+pub mod cluster;
+pub mod documents;
+pub mod log;

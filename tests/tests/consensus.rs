@@ -1,0 +1,110 @@
+//! Promises of the replicated store, on three nodes with real files and sockets.
+
+use std::net::SocketAddr;
+
+use stickler_core::ids::{KeyHash, NodeId};
+use stickler_core::state::{BindOutcome, SessionKey};
+use stickler_tests::cluster::{TestCluster, affinity, place, until};
+use stickler_tests::{documents, log};
+
+fn backends() -> Vec<SocketAddr> {
+    (1..=3).map(|number| SocketAddr::from(([127, 0, 0, 1], 9000 + number))).collect()
+}
+
+async fn with_document() -> TestCluster {
+    log::start();
+    let cluster = TestCluster::start(3).await;
+    cluster.leader().await;
+    cluster.apply(documents::by_header(&backends())).await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_bound_through_one_node_is_known_to_all() {
+    let cluster = with_document().await;
+    for key in 0..50 {
+        let node = NodeId(1 + u64::try_from(key).unwrap() % 3);
+        place(cluster.node(node), key).await.unwrap();
+    }
+    cluster.settled().await;
+    for key in 0..50 {
+        let mut bindings = Vec::new();
+        for (_, node) in cluster.nodes() {
+            let session = SessionKey { affinity: affinity(node), key: KeyHash(key) };
+            bindings.push(node.view().locate(session).unwrap().binding);
+        }
+        assert!(bindings.iter().all(|binding| *binding == bindings[0]), "{bindings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raced_binds_of_one_key_through_all_nodes_agree() {
+    let cluster = with_document().await;
+    let mut tasks = Vec::new();
+    for key in 0..100_u128 {
+        for (_, node) in cluster.nodes() {
+            let node = node.clone();
+            tasks.push(tokio::spawn(async move { (key, place(&node, key).await.unwrap().1) }));
+        }
+    }
+    let mut owners = std::collections::BTreeMap::new();
+    for task in tasks {
+        let (key, outcome) = task.await.unwrap();
+        let BindOutcome::Bound { binding, .. } = outcome else { panic!("{outcome:?}") };
+        let owner = owners.entry(key).or_insert((binding.backend, binding.epoch));
+        assert_eq!(*owner, (binding.backend, binding.epoch));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binds_resume_after_the_leader_died_and_nothing_acknowledged_is_lost() {
+    let mut cluster = with_document().await;
+    let survivor = NodeId(1);
+    for key in 0..30 {
+        place(cluster.node(survivor), key).await.unwrap();
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(leader).await;
+    let (_, alive) = cluster.nodes().next().unwrap();
+    for key in 30..60 {
+        place(alive, key).await.unwrap();
+    }
+    cluster.restart(leader).await;
+    cluster.settled().await;
+    for (_, node) in cluster.nodes() {
+        for key in 0..60 {
+            let session = SessionKey { affinity: affinity(node), key: KeyHash(key) };
+            assert!(node.view().locate(session).is_some(), "key {key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_gets_a_lease_and_the_stable_index_follows() {
+    let cluster = with_document().await;
+    place(cluster.node(NodeId(1)), 1).await.unwrap();
+    let index = cluster.settled().await;
+    until("leases on all nodes, and a stable index", || {
+        let all = cluster.nodes().all(|(_, node)| {
+            let standing = node.standing();
+            standing.footing == stickler_core::lease::Footing::Leased && standing.stable >= index
+        });
+        std::future::ready(all.then_some(()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_at_one_index_have_one_state_hash() {
+    let cluster = with_document().await;
+    for key in 0..20 {
+        place(cluster.node(NodeId(2)), key).await.unwrap();
+    }
+    cluster.settled().await;
+    let mut hashes = Vec::new();
+    for (_, node) in cluster.nodes() {
+        let status = node.status().await;
+        hashes.push((status.applied, status.state_hash));
+    }
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
