@@ -5,6 +5,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={root}");
     let files = ["stickler/peer/v1/peer.proto", "stickler/admin/v1/admin.proto"];
     let descriptors = protox::compile(files, [root])?;
-    tonic_prost_build::configure().bytes(".stickler.peer.v1").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".stickler.peer.v1")
+        // What an operator's tools get as JSON has the names of the .proto file.
+        .message_attribute(".stickler.admin.v1", "#[derive(serde::Serialize)]")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -10,5 +10,6 @@ pub mod ids;
 pub mod invariants;
 pub mod lease;
 pub mod routes;
+pub mod routing;
 pub mod state;
 pub mod time;

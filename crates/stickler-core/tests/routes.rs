@@ -1,5 +1,7 @@
 //! The most specific route is found, and no spelling of a path slips past one.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
+
 use proptest::prelude::*;
 use stickler_core::document::check_cluster;
 use stickler_core::document::cluster::{ClusterDocument, HostMatch, Route};

@@ -1,1 +1,12 @@
-//! placeholder
+//! One node, assembled: what consensus, data plane, health checks and the operators' side are to each other.
+
+pub mod admin;
+mod clients;
+mod health_checks;
+pub mod metrics;
+mod node;
+mod proxy_metrics;
+pub mod readiness;
+pub mod status_server;
+
+pub use node::{Node, NodeError};

@@ -14,6 +14,7 @@ pub mod hop_by_hop;
 pub mod in_flight;
 mod places;
 pub mod probe;
+pub mod request;
 pub mod responses;
 mod upgrade;
 pub mod worker;

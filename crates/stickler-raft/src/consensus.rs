@@ -12,7 +12,7 @@ use openraft_rt_tokio::TokioRuntime;
 use rand::RngCore;
 use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
-use stickler_core::state::{Command, State, View};
+use stickler_core::state::{Catalog, Command, State, View};
 use stickler_rt::{Listener, Outside, Shutdown, incoming};
 use tokio::sync::{mpsc, watch};
 
@@ -357,6 +357,12 @@ impl Cluster {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.published.changes()
+    }
+
+    /// Yields whenever document or backends have changed.
+    #[must_use]
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.shared.published.catalog()
     }
 
     /// Proposes a command and waits for its outcome, `patience` at most.

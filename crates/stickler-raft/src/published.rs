@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use stickler_core::ids::LogIndex;
 use stickler_core::lease::{Footing, Standing};
-use stickler_core::state::View;
+use stickler_core::state::{Catalog, View};
 use stickler_core::time::ClusterTime;
 use tokio::sync::watch;
 
@@ -31,6 +31,8 @@ pub(crate) struct Applied {
 pub(crate) struct Published {
     view: ArcSwap<View>,
     applied: watch::Sender<Applied>,
+    /// The catalog alone, for those whom bindings don't concern.
+    catalog: watch::Sender<Arc<Catalog>>,
     footing: FootingCell,
     /// Raised whenever something changed that a held request may wait for.
     changes: watch::Sender<u64>,
@@ -57,6 +59,7 @@ impl Published {
             time_offset: AtomicU64::new(0),
         };
         Self {
+            catalog: watch::Sender::new(Arc::clone(&view.catalog)),
             view: ArcSwap::from_pointee(view),
             applied: watch::Sender::default(),
             footing,
@@ -80,8 +83,19 @@ impl Published {
         self.changes.subscribe()
     }
 
+    pub(crate) fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
     /// Publishes the state after an entry. The table behind the view is already at this entry.
     pub(crate) fn publish(&self, view: View, applied: Applied) {
+        self.catalog.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, &view.catalog);
+            if changed {
+                *known = Arc::clone(&view.catalog);
+            }
+            changed
+        });
         self.view.store(Arc::new(view));
         self.applied.send_replace(applied);
         self.wake();

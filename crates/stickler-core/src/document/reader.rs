@@ -109,8 +109,9 @@ impl<'d> TableReader<'d> {
         if let Some(first) = array.get(most) {
             self.report.add(&first.span(), Complaint::new(format!("more than {most} of {heading}")));
         }
-        let tables = array.iter().take(most).filter(|entry| !is_guess(entry));
-        tables
+        array
+            .iter()
+            .take(most)
             .filter_map(|entry| {
                 let table = self.as_table(entry, heading)?;
                 Some(TableReader::new(self.report, table, heading, entry.span()))
@@ -143,8 +144,7 @@ impl<'d> TableReader<'d> {
 
     /// Every key of the table with its value, whatever the keys are called.
     pub fn entries(&self) -> impl Iterator<Item = (&'d str, &'d Spanned<DeValue<'d>>)> {
-        let entries = self.table.iter().filter(|(_, value)| !is_guess(value));
-        entries.map(|(key, value)| (&**key.get_ref(), value))
+        self.table.iter().map(|(key, value)| (&**key.get_ref(), value))
     }
 
     /// Adds a problem for each key that nobody asked for.
@@ -162,7 +162,7 @@ impl<'d> TableReader<'d> {
 
     fn value(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
         self.asked.push(key);
-        self.table.get(key).filter(|value| !is_guess(value))
+        self.table.get(key)
     }
 
     fn as_table(&self, value: &'d Spanned<DeValue<'d>>, heading: &str) -> Option<&'d DeTable<'d>> {
@@ -176,9 +176,4 @@ impl<'d> TableReader<'d> {
             }
         }
     }
-}
-
-/// Whether the parser made this value up, because the one in the text could not be read. It has said so.
-fn is_guess(value: &Spanned<DeValue<'_>>) -> bool {
-    value.span().is_empty()
 }

@@ -218,6 +218,14 @@ fn what_is_no_toml_is_reported_at_each_place_and_hides_nothing_else() {
         shown(check("[[pool]\nname = \"p\"\n[[route]]\nname = \"r\"\npool = \"p\"\n")),
         ["3:8: not TOML: unclosed array table, expected `]` | -"]
     );
+    // a version that can't be read is not taken for another one
+    assert_eq!(
+        shown(check_cluster("cluster.toml", "version =\nlisteners = []\n")),
+        [
+            "1:10: not TOML: string values must be quoted, expected literal string | -",
+            "2:1: unknown key \"listeners\" in the cluster document | did you mean `listener`?"
+        ]
+    );
     let duplicate = "[limits]\nmax_bindings = 3\nmax_bindings = 4\n[limits]\n";
     assert_eq!(
         shown(check(duplicate)),

@@ -162,10 +162,14 @@ fn check_unbind(applied: &Applied, unbind: &Unbind, outcome: UnbindOutcome) {
 fn check_touch(applied: &Applied, touch: &Touch) {
     let touched: Vec<SessionKey> = touch.uses.iter().map(|used| used.session).collect();
     applied.changed_only(&touched);
-    for session in touched {
-        let (before, after) = (live(&applied.before, session), live(&applied.after, session));
+    for used in &touch.uses {
+        let (before, after) = (live(&applied.before, used.session), live(&applied.after, used.session));
         assert_eq!(before.is_some(), after.is_some());
         if let (Some(before), Some(after)) = (before, after) {
+            assert!(
+                before == after || before.epoch == used.epoch,
+                "a use of another epoch counts for nothing"
+            );
             assert!(before.last_use <= after.last_use && after.last_use <= applied.view.time);
             let same = Binding { last_use: before.last_use, changed_at: before.changed_at, ..after };
             assert_eq!(same, before, "a touch changes the last use alone");

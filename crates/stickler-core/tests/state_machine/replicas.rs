@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use stickler_core::ids::NodeId;
 use stickler_core::invariants::History;
-use stickler_core::state::{Record, SessionKey, SnapshotHeader, SnapshotSuperseded, State};
+use stickler_core::state::{Command, Record, SessionKey, SnapshotHeader, SnapshotSuperseded, State, Unbind};
 
 use crate::config;
 use crate::steps::steps;
-use crate::world::{World, feed};
+use crate::world::{SHORTEST_MEMORY, World, feed};
 
 /// A state as it comes out of a file.
 fn through_a_file(state: &State, chunk: usize) -> State {
@@ -68,6 +68,27 @@ proptest! {
         history.hash(NodeId(4), world.seen(), world.state.hash()).unwrap();
         let (view, twin) = (first.view(), restored.expect("every log has a first entry").view());
         prop_assert_eq!((view.catalog, view.time, view.epoch, view.stable), (twin.catalog, twin.time, twin.epoch, twin.stable));
+    }
+}
+
+#[test]
+fn a_restored_replica_forgets_ended_sessions_at_the_same_index() {
+    let mut world = World::new(0);
+    for key in 0..20 {
+        let bind = world.place(world.session(key), None);
+        world.commands(vec![bind]);
+        let session = world.session(key);
+        let epoch = world.state.view().table.get(&session).unwrap().epoch();
+        world.commands(vec![Command::Unbind(Unbind { session, epoch })]);
+        world.wait(SHORTEST_MEMORY / 10);
+    }
+    let mut restored = through_a_file(&world.state, 3);
+    while !world.state.view().table.is_empty() {
+        world.wait(SHORTEST_MEMORY / 10);
+        world.commands(Vec::new());
+        let (index, entry) = world.log.last().unwrap();
+        feed(&mut restored, *index, entry);
+        assert_eq!(restored.hash(), world.state.hash());
     }
 }
 

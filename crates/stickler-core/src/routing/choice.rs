@@ -1,0 +1,46 @@
+//! A node's own choice of a backend: final for a request without a session, advice for a bind.
+
+use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices};
+use crate::document::cluster::Balance;
+use crate::ids::{BackendId, KeyHash, PoolId};
+use crate::state::View;
+
+/// What a choice takes from the node that makes it.
+pub trait Chooser {
+    /// Requests that this node has in flight to a backend.
+    fn in_flight(&self, backend: BackendId) -> u64;
+    /// A number that is uniform over all of `u64`.
+    fn random(&mut self) -> u64;
+    /// The next backend of a pool in turn.
+    fn next_in_turn(&mut self, pool: PoolId, candidates: &[Candidate]) -> Option<BackendId>;
+}
+
+/// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`.
+/// `key` is what rendezvous goes by: a session's key, or a hash of the client's address.
+pub fn choose(
+    view: &View,
+    pool: PoolId,
+    key: Option<KeyHash>,
+    except: Option<BackendId>,
+    chooser: &mut impl Chooser,
+) -> Option<BackendId> {
+    let algorithm = view.catalog.pool(pool)?.balance;
+    let candidates: Vec<Candidate> = view
+        .catalog
+        .backends_of(pool)
+        .filter(|(id, backend)| {
+            let full = backend.max_sessions.is_some_and(|most| view.counts.of_backend(*id) >= most);
+            backend.takes_new() && !full && Some(*id) != except
+        })
+        .map(|(id, backend)| Candidate { backend: id, weight: backend.weight })
+        .collect();
+    match (algorithm, key) {
+        (Balance::Rendezvous, Some(key)) => rendezvous(&candidates, key),
+        (Balance::FewestSessions, _) => fewest_sessions(&candidates, |backend| view.counts.of_backend(backend)),
+        (Balance::WeightedRoundRobin, _) => chooser.next_in_turn(pool, &candidates),
+        (Balance::TwoChoices | Balance::Rendezvous, _) => {
+            let random = [chooser.random(), chooser.random()];
+            two_choices(&candidates, |backend| chooser.in_flight(backend), random)
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Where a request goes: decided by pure functions from the published state, the node's standing and what
+//! was recognised in the request. The caller carries out the step that it is told and comes back.
+
+mod choice;
+mod plan;
+mod step;
+mod ticket;
+
+pub use choice::{Chooser, choose};
+pub use plan::Plan;
+pub use step::{Refusal, Step, Until, decide, decide_located};
+pub use ticket::{Routed, Stale, Ticket, validate};

@@ -1,0 +1,164 @@
+//! The admin service: what an operator can ask of a cluster through this node. A change goes to the leader
+//! by itself; what is shown is this node's replica.
+
+mod changes;
+mod connection;
+mod listener;
+mod replies;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stickler_proto::admin::admin_server::{Admin, AdminServer};
+use stickler_proto::admin::{
+    ApplyDocumentReply, ApplyDocumentRequest, ListBackendsReply, ListBackendsRequest, ListMembersReply,
+    ListMembersRequest, ListSessionsReply, ListSessionsRequest, Session, SetBackendAdminReply,
+    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
+    StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+};
+use stickler_raft::Cluster;
+use stickler_rt::Shutdown;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+pub use connection::Caller;
+pub use listener::{AdminListener, BindError};
+
+use crate::readiness::Readiness;
+
+/// Largest request, in bytes: a cluster document may have 1 MiB.
+const LARGEST_REQUEST: usize = 2 * 1024 * 1024;
+
+/// Calls at once on one connection.
+const CALLS: u32 = 64;
+
+/// Lists of sessions that are made at once: each is a thread, and holds memory back that the table frees.
+const LISTINGS: usize = 4;
+
+/// How long a call that is under way may go on after the node was told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Answers operators. Clones are the same service.
+#[derive(Clone)]
+pub struct AdminService {
+    cluster: Cluster,
+    readiness: Readiness,
+    listings: Arc<Semaphore>,
+}
+
+impl AdminService {
+    /// The admin service of the node whose consensus is `cluster`.
+    #[must_use]
+    pub fn new(cluster: Cluster, readiness: Readiness) -> Self {
+        Self { cluster, readiness, listings: Arc::new(Semaphore::new(LISTINGS)) }
+    }
+
+    /// Serves on `listener` until `shutdown`; calls under way then have two seconds to end.
+    ///
+    /// # Errors
+    /// When the server itself fails, which ends it; a broken connection does not.
+    pub async fn serve(
+        self,
+        listener: AdminListener,
+        shutdown: Shutdown,
+    ) -> Result<(), tonic::transport::Error> {
+        let service = AdminServer::new(self).max_decoding_message_size(LARGEST_REQUEST);
+        let serving = tonic::transport::Server::builder()
+            .max_concurrent_streams(Some(CALLS))
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .add_service(service)
+            .serve_with_incoming_shutdown(listener.into_connections(), shutdown.wait_owned());
+        tokio::select! {
+            served = serving => served,
+            () = async {
+                shutdown.wait().await;
+                tokio::time::sleep(GRACE).await;
+            } => Ok(()),
+        }
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Caller {
+    request.extensions().get().cloned().unwrap_or(Caller::Unknown)
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type ListSessionsStream = ReceiverStream<Result<ListSessionsReply, Status>>;
+
+    async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let status = self.cluster.status().await;
+        Ok(Response::new(replies::status(&self.cluster, &status, &self.readiness.now())))
+    }
+
+    async fn list_members(
+        &self,
+        _request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersReply>, Status> {
+        let leader = self.cluster.status().await.leader;
+        Ok(Response::new(replies::members(&self.cluster.members(), leader)))
+    }
+
+    async fn apply_document(
+        &self,
+        request: Request<ApplyDocumentRequest>,
+    ) -> Result<Response<ApplyDocumentReply>, Status> {
+        let caller = caller(&request);
+        changes::apply_document(&self.cluster, caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_document(
+        &self,
+        _request: Request<ShowDocumentRequest>,
+    ) -> Result<Response<ShowDocumentReply>, Status> {
+        Ok(Response::new(replies::document(&self.cluster.view().catalog)))
+    }
+
+    async fn list_backends(
+        &self,
+        _request: Request<ListBackendsRequest>,
+    ) -> Result<Response<ListBackendsReply>, Status> {
+        let now = replies::time(&self.cluster);
+        Ok(Response::new(replies::backends(&self.cluster.view(), now)))
+    }
+
+    async fn set_backend_admin(
+        &self,
+        request: Request<SetBackendAdminRequest>,
+    ) -> Result<Response<SetBackendAdminReply>, Status> {
+        let caller = caller(&request);
+        changes::set_admin(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<Self::ListSessionsStream>, Status> {
+        let permit = Arc::clone(&self.listings)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted(format!("{LISTINGS} lists are being made already")))?;
+        let listing = sessions::Listing::new(&self.cluster, request.get_ref())?;
+        let (chunks, stream) = mpsc::channel(2);
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            listing.run(&runtime, &chunks);
+            drop(permit);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn show_session(&self, request: Request<ShowSessionRequest>) -> Result<Response<Session>, Status> {
+        let now = replies::time(&self.cluster);
+        sessions::show(&self.cluster.view(), now, request.get_ref()).map(Response::new)
+    }
+
+    async fn unbind_session(
+        &self,
+        request: Request<UnbindSessionRequest>,
+    ) -> Result<Response<UnbindSessionReply>, Status> {
+        let caller = caller(&request);
+        changes::unbind(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+}

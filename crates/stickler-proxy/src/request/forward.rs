@@ -1,0 +1,226 @@
+//! Step 6: sends the request to the backend that was decided on, and decides again where that is safe.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use stickler_core::affinity::cookie_header::remove_cookie;
+use stickler_core::affinity::mint::{Minted, mint, own_cookie};
+use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
+use stickler_core::routing::{Stale, Ticket, validate};
+use stickler_core::state::{BindOutcome, Origin, SessionKey};
+use stickler_raft::ProposeError;
+use stickler_rt::Shutdown;
+
+use super::reveal::Minting;
+use super::steps::{Decided, Router, Routing, no_backend};
+use crate::body::Body;
+use crate::exchange::{Destination, Timeouts};
+use crate::exchange_error::{ExchangeCause, ExchangeError};
+use crate::hold::Hold;
+use crate::hop_by_hop::{ClientSide, prepare_request};
+use crate::responses::Answer;
+use crate::worker::ClientRequest;
+
+/// Fencing: the session's opaque handle, and the epoch by which the request was routed. A backend that
+/// remembers the highest epoch of a handle can refuse a request that was overtaken.
+const SESSION: HeaderName = HeaderName::from_static("stickler-session");
+const EPOCH: HeaderName = HeaderName::from_static("stickler-epoch");
+
+/// Longest wait for the next piece of a client's request body.
+const REQUEST_BODY: Duration = Duration::from_secs(60);
+
+/// Longest silence on an upgraded connection.
+const TUNNEL: Duration = Duration::from_secs(3600);
+
+/// Pause before a bound session's backend is tried again, while the voters probe it.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What came of an exchange, with the bind that ran beside it.
+pub(super) struct Exchanged {
+    pub(super) response: Response<Body>,
+    pub(super) ticket: Ticket,
+    pub(super) minting: Option<(Minting, Result<BindOutcome, ProposeError>)>,
+    /// The applied index before the request was sent.
+    pub(super) seen: LogIndex,
+}
+
+impl Router {
+    /// Decides and sends, again and again while that is safe: nothing was sent, and a session goes to
+    /// another backend only by a committed move.
+    pub(super) async fn forward(&self, routing: &Routing<'_>, client: ClientRequest) -> Result<Response<Body>, Answer> {
+        let mut request = client.request;
+        prepare_request(&mut request, &ClientSide { address: client.peer.ip(), scheme: "http" });
+        if let Some((_, attributes)) = routing.affinity.and_then(|(_, affinity)| own_cookie(affinity)) {
+            remove_cookie(request.headers_mut(), &attributes.name);
+        }
+        let clock = &self.proxy.cluster.outside().clock;
+        let mut failed = None;
+        loop {
+            let decided = self.decide(routing, failed).await?;
+            let error = match self.send(routing, &decided, request).await {
+                Ok(exchanged) => return self.reveal(routing, exchanged).await,
+                Err(error) => error,
+            };
+            let (Decided::Ticket(ticket) | Decided::Mint(ticket)) = decided;
+            if error.cause.suspects_backend() {
+                self.proxy.suspicions.raise(ticket.backend);
+            }
+            let answer = error.cause.answer();
+            let Some(unsent) = error.unsent.filter(|_| clock.now() < routing.deadline) else {
+                return Err(answer.unwrap_or_else(no_backend));
+            };
+            request = *unsent;
+            if !matches!(error.cause, ExchangeCause::Invalid(Stale)) {
+                failed = self.after_failure(&ticket).await;
+            }
+        }
+    }
+
+    /// A bound session waits for the voters' verdict; anything else goes elsewhere at once.
+    async fn after_failure(&self, ticket: &Ticket) -> Option<BackendId> {
+        if ticket.session.is_some() {
+            let mut changes = self.proxy.cluster.changes();
+            changes.borrow_and_update();
+            let _ = tokio::time::timeout(RETRY_PAUSE, changes.changed()).await;
+            return None;
+        }
+        Some(ticket.backend)
+    }
+
+    async fn send(
+        &self,
+        routing: &Routing<'_>,
+        decided: &Decided,
+        mut request: Request<Incoming>,
+    ) -> Result<Exchanged, ExchangeError<Stale>> {
+        let seen = self.proxy.cluster.view().applied;
+        match decided {
+            Decided::Ticket(ticket) => {
+                match &ticket.session {
+                    Some(routed) => fence(&mut request, routed.session.key, Some(routed.epoch)),
+                    None => unfence(&mut request),
+                }
+                let response = self.exchange(routing, ticket, request, || ()).await?;
+                Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
+            }
+            Decided::Mint(ticket) => {
+                let Some((affinity_id, _)) = routing.affinity else {
+                    let response = self.exchange(routing, ticket, request, || ()).await?;
+                    return Ok(Exchanged { response, ticket: *ticket, minting: None, seen });
+                };
+                let (response, minting, bound) =
+                    self.send_minting(routing, ticket, request, affinity_id, seen).await?;
+                Ok(Exchanged { response, ticket: *ticket, minting: Some((minting, bound)), seen })
+            }
+        }
+    }
+
+    /// Sends the first request of a session with Stickler's cookie, and binds the session beside the
+    /// backend's work: from the moment at which the request leaves, so that a backend that can't be
+    /// reached costs no record.
+    async fn send_minting(
+        &self,
+        routing: &Routing<'_>,
+        ticket: &Ticket,
+        mut request: Request<Incoming>,
+        affinity_id: AffinityId,
+        seen: LogIndex,
+    ) -> Result<(Response<Body>, Minting, Result<BindOutcome, ProposeError>), ExchangeError<Stale>> {
+        let random = self.chooser.borrow_mut().fill();
+        let Minted { handle, key } = mint(affinity_id, &routing.plan.hasher, random);
+        fence(&mut request, key, None);
+        let session = SessionKey { affinity: affinity_id, key };
+        let bind = self.proxy.binder.bind(session, Origin::Adopt { backend: ticket.backend }, seen);
+        let (leaves, left) = tokio::sync::oneshot::channel::<()>();
+        let mut leaves = Some(leaves);
+        let bound = async {
+            // Dropped unsent when the exchange fails before anything was sent.
+            if left.await.is_err() {
+                return Err(ProposeError::Unavailable);
+            }
+            bind.await
+        };
+        let sent = self.exchange(routing, ticket, request, || {
+            if let Some(leaves) = leaves.take() {
+                let _ = leaves.send(());
+            }
+        });
+        tokio::pin!(bound, sent);
+        let mut outcome = None;
+        let response = loop {
+            tokio::select! {
+                response = &mut sent => break response?,
+                bound = &mut bound, if outcome.is_none() => outcome = Some(bound),
+            }
+        };
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => bound.await,
+        };
+        Ok((response, Minting { handle, session }, outcome))
+    }
+
+    /// One exchange; the ticket is validated right before a byte leaves, and `leaving` is told.
+    async fn exchange(
+        &self,
+        routing: &Routing<'_>,
+        ticket: &Ticket,
+        request: Request<Incoming>,
+        mut leaving: impl FnMut(),
+    ) -> Result<Response<Body>, ExchangeError<Stale>> {
+        let destination = Destination {
+            backend: ticket.backend,
+            address: ticket.address,
+            timeouts: Timeouts {
+                connect: routing.pool.connect_timeout,
+                response: routing.pool.response_timeout,
+                request_body: REQUEST_BODY,
+                tunnel: TUNNEL,
+            },
+        };
+        let hold = self.hold_session(routing, ticket);
+        let when_isolated = routing.when_isolated();
+        let cluster = &self.proxy.cluster;
+        let last_look = || {
+            validate(ticket, &cluster.view(), &cluster.standing(), when_isolated)?;
+            leaving();
+            Ok(())
+        };
+        self.exchanges.exchange(&destination, hold, request, last_look).await
+    }
+
+    /// Counts the exchange as use of its session until it ends.
+    fn hold_session(&self, routing: &Routing<'_>, ticket: &Ticket) -> Hold {
+        let (Some(routed), Some((_, affinity))) = (&ticket.session, routing.affinity) else {
+            return Hold::new();
+        };
+        self.proxy.uses.used(routed, affinity.idle_timeout);
+        let close = Shutdown::new();
+        let open = self.open.begin(
+            routed.session,
+            routed.epoch,
+            affinity.idle_timeout,
+            affinity.alias_grace,
+            close.clone(),
+        );
+        Hold::new().with_guard(open).with_close(close)
+    }
+}
+
+fn fence(request: &mut Request<Incoming>, key: KeyHash, epoch: Option<Epoch>) {
+    unfence(request);
+    let headers = request.headers_mut();
+    if let Ok(handle) = HeaderValue::try_from(key.to_string()) {
+        headers.insert(SESSION, handle);
+    }
+    if let Some(epoch) = epoch {
+        headers.insert(EPOCH, HeaderValue::from(epoch.0));
+    }
+}
+
+/// An earlier attempt may have left its own.
+fn unfence(request: &mut Request<Incoming>) {
+    request.headers_mut().remove(SESSION);
+    request.headers_mut().remove(EPOCH);
+}

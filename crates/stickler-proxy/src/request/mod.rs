@@ -1,0 +1,16 @@
+//! A request, step by step. The numbers are those of ARCHITECTURE.md:
+//! 1 route, 2 affinity key, 3 binding (local read), 4 bind if there is none, 5 rebind if its backend is
+//! gone, 6 forward, 7 set or refresh the cookie, 8 log.
+
+mod binder;
+mod chooser;
+mod forward;
+mod node;
+mod reveal;
+mod steps;
+mod suspicions;
+mod uses;
+mod waiting;
+
+pub use node::{Proxy, ProxyCounters};
+pub use steps::Router;

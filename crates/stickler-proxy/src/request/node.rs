@@ -1,0 +1,97 @@
+//! What all workers of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use stickler_raft::Cluster;
+
+use super::binder::Binder;
+use super::suspicions::Suspicions;
+use super::uses::UseReporter;
+use crate::in_flight::InFlight;
+
+/// Longest wait for anything a request needs of the cluster: a bind, a move, the stable index, a lease.
+/// Longer than any election; shorter than a person's patience.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The data plane of one node: what its workers share. Clones are the same.
+#[derive(Clone)]
+pub struct Proxy {
+    pub(super) cluster: Cluster,
+    pub(super) in_flight: InFlight,
+    pub(super) binder: Binder,
+    pub(super) uses: UseReporter,
+    pub(super) suspicions: Suspicions,
+    pub(super) counters: Arc<ProxyCounters>,
+}
+
+impl Proxy {
+    /// Starts the tasks that workers share on the current runtime. They end with the cluster handle's node.
+    #[must_use]
+    pub fn start(cluster: Cluster) -> Self {
+        Self {
+            in_flight: InFlight::new(),
+            binder: Binder::new(cluster.clone()),
+            uses: UseReporter::start(cluster.clone()),
+            suspicions: Suspicions::new(cluster.clone()),
+            counters: Arc::default(),
+            cluster,
+        }
+    }
+
+    /// Requests in flight by backend.
+    #[must_use]
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<ProxyCounters> {
+        &self.counters
+    }
+}
+
+/// What the workers of a node have counted since its start.
+#[derive(Debug, Default)]
+pub struct ProxyCounters {
+    /// Requests that were taken up.
+    pub requests: AtomicU64,
+    /// Requests that Stickler answered itself because it could not forward them.
+    pub refused: AtomicU64,
+    /// Sessions bound by a request of this node.
+    pub bound: AtomicU64,
+    /// Sessions moved by a request of this node.
+    pub moved: AtomicU64,
+    /// Binds that were refused after a backend had created the session; its identifier was held back.
+    pub withheld: AtomicU64,
+    /// Cookies of Stickler's name that were forged, malformed, or sealed with an unknown key.
+    pub bad_tokens: AtomicU64,
+    /// Requests that had to wait for a bind, a move, the stable index or a lease.
+    pub held: AtomicU64,
+    /// Requests of known sessions that were answered without a lease.
+    pub isolated: AtomicU64,
+}
+
+impl ProxyCounters {
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Name, help and value of each, for metrics.
+    #[must_use]
+    pub fn read(&self) -> [(&'static str, &'static str, u64); 8] {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("requests", "Requests taken up", value(&self.requests)),
+            ("refused_requests", "Requests answered by Stickler itself", value(&self.refused)),
+            ("bound_sessions", "Sessions bound through this node", value(&self.bound)),
+            ("moved_sessions", "Sessions moved through this node", value(&self.moved)),
+            ("withheld_identifiers", "Identifiers held back since their bind was refused", value(&self.withheld)),
+            ("bad_tokens", "Cookies that were forged or malformed", value(&self.bad_tokens)),
+            ("held_requests", "Requests that waited for the cluster", value(&self.held)),
+            ("isolated_requests", "Requests of known sessions served without a lease", value(&self.isolated)),
+        ]
+    }
+}
