@@ -41,3 +41,61 @@ affinity = "cart"
     );
     check_cluster("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
 }
+
+/// The text of a document with these backends as `web-1`, `web-2`, … and one affinity with these methods,
+/// each a few lines of TOML below `[[affinity.by]]`.
+#[must_use]
+pub fn text(backends: &[SocketAddr], methods: &[&str]) -> String {
+    with_settings(backends, methods, "", "")
+}
+
+/// As [`text`], with lines of their own for the affinity and for every backend.
+#[must_use]
+pub fn with_settings(backends: &[SocketAddr], methods: &[&str], affinity: &str, backend: &str) -> String {
+    let backends: String = backends
+        .iter()
+        .enumerate()
+        .map(|(number, address)| {
+            let name = number + 1;
+            format!("[[pool.backend]]\nname = \"web-{name}\"\naddress = \"{address}\"\n{backend}\n")
+        })
+        .collect();
+    let methods: String = methods.iter().map(|method| format!("[[affinity.by]]\n{method}\n")).collect();
+    format!(
+        r#"
+version = 1
+[limits]
+debug_headers = true
+[[listener]]
+name = "public"
+address = "127.0.0.1:1"
+[[pool]]
+name = "shop"
+[pool.check]
+path = "/health"
+interval = "300ms"
+timeout = "250ms"
+rise = 1
+fall = 2
+{backends}
+[[affinity]]
+name = "cart"
+{affinity}
+{methods}
+[[route]]
+name = "shop"
+path_prefix = "/"
+pool = "shop"
+affinity = "cart"
+"#
+    )
+}
+
+/// The application's cookie.
+pub const APPLICATION_COOKIE: &str = "method = \"application-cookie\"\nname = \"SHOPSESSION\"";
+/// Stickler's cookie.
+pub const OWN_COOKIE: &str = "method = \"cookie\"\nname = \"STICKLER\"";
+/// A header.
+pub const HEADER: &str = "method = \"header\"\nname = \"X-Session\"";
+/// The source address.
+pub const SOURCE: &str = "method = \"source-address\"";

@@ -3,3 +3,7 @@
 pub mod cluster;
 pub mod documents;
 pub mod log;
+pub mod browser;
+pub mod cuttable;
+pub mod nodes;
+pub mod shop;

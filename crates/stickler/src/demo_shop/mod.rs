@@ -96,8 +96,7 @@ async fn serve(options: ShopOptions) -> Result<(), ShopError> {
     }
     let outside = Outside::of_process()?;
     let in_use = |error| ShopError::Listen(options.listen, error);
-    let listener =
-        outside.network.bind(options.listen, BindOptions::default()).await.map_err(in_use)?;
+    let listener = outside.network.bind(options.listen, BindOptions::default()).await.map_err(in_use)?;
     let address = listener.local_address()?;
     writeln!(io::stdout(), "demo shop {} listens at http://{address}", options.name)?;
 
@@ -127,7 +126,8 @@ async fn serve(options: ShopOptions) -> Result<(), ShopError> {
     }
     drop(listener);
     // Whoever is not answered by then is cut off with the process.
-    let _ = tokio::time::timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await;
+    let _ =
+        tokio::time::timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
 }
 

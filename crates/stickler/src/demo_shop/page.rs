@@ -32,9 +32,9 @@ pub(super) fn render(heading: &Heading<'_>, cart: &Cart) -> String {
     }
     let goods: String =
         GOODS.iter().map(|item| format!("<button name=\"item\" value=\"{item}\">{item}</button> ")).collect();
-    let epoch = heading.epoch.map_or(String::new(), |epoch| {
-        format!("<dt>Epoch</dt><dd><code>{}</code></dd>", escape(epoch))
-    });
+    let epoch = heading
+        .epoch
+        .map_or(String::new(), |epoch| format!("<dt>Epoch</dt><dd><code>{}</code></dd>", escape(epoch)));
     let session = escape(&shortened(heading.identifier));
     let count = cart.items().len();
     format!(

@@ -113,6 +113,13 @@ impl Plan {
     }
 }
 
+impl NodePlan {
+    /// What messages and files call the node.
+    pub fn name(&self) -> String {
+        format!("node-{}", self.id)
+    }
+}
+
 /// A basic string of TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");

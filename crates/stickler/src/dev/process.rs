@@ -15,6 +15,8 @@ use tokio::process::{Child, ChildStdin, Command};
 pub(super) struct Process {
     name: String,
     child: Child,
+    /// Its end is expected or was told: it was killed or asked to stop, or `newly_ended` has reported it.
+    end_is_known: bool,
     /// Never written to: it closes with this process, even when that is killed, and children that were told
     /// to watch for it end then.
     _lifeline: Option<ChildStdin>,
@@ -38,7 +40,12 @@ impl Process {
     {
         Self::spawn(arguments, log)
             .map_err(|error| StartError { name: name.to_owned(), log: log.to_owned(), error })
-            .map(|(child, lifeline)| Self { name: name.to_owned(), child, _lifeline: lifeline })
+            .map(|(child, lifeline)| Self {
+                name: name.to_owned(),
+                child,
+                end_is_known: false,
+                _lifeline: lifeline,
+            })
     }
 
     fn spawn<I, S>(arguments: I, log: &Path) -> io::Result<(Child, Option<ChildStdin>)>
@@ -75,13 +82,30 @@ impl Process {
         self.child.try_wait()
     }
 
+    /// How it ended, once, and only when that was not our doing.
+    pub fn newly_ended(&mut self) -> Option<(String, ExitStatus)> {
+        if self.end_is_known {
+            return None;
+        }
+        let status = self.child.try_wait().ok().flatten()?;
+        self.end_is_known = true;
+        Some((self.name.clone(), status))
+    }
+
+    /// Whether it was killed or asked to stop.
+    pub fn end_is_known(&self) -> bool {
+        self.end_is_known
+    }
+
     /// Ends it by SIGKILL, as a power cut would, and waits until it is gone.
     pub async fn kill(&mut self) -> io::Result<()> {
+        self.end_is_known = true;
         self.child.kill().await
     }
 
     /// Asks it to stop; to one that has ended already it is nothing.
-    pub fn ask_to_stop(&self) {
+    pub fn ask_to_stop(&mut self) {
+        self.end_is_known = true;
         // The id stays ours until the child was waited for, so that no other process can be hit. A signal
         // that can't be delivered finds a child that has just ended.
         if let Some(pid) = self.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {

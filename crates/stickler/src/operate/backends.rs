@@ -1,0 +1,178 @@
+//! `stickler backend`: which backends there are, and what operators make of them.
+
+use stickler_proto::admin::{
+    Backend, ListBackendsReply, ListBackendsRequest, SetBackendAdminReply, SetBackendAdminRequest,
+};
+
+use super::Target;
+use crate::admin_client::{Nodes, Purpose};
+use crate::failure::Failure;
+use crate::printer::{self, Format, Table};
+
+/// What to do with backends.
+#[derive(Debug, clap::Subcommand)]
+pub enum BackendCommand {
+    /// Show every backend: address, weight, admin state, health, sessions
+    List(Target),
+    /// Let a backend take new sessions again
+    Ready(ChangeOptions),
+    /// Give a backend no new sessions; those it has stay until they end, or until the deadline
+    #[command(after_help = "Example: stickler backend drain shop/web-1 --deadline 30m")]
+    Drain(DrainOptions),
+    /// Take a backend out at once: its sessions move with their next request
+    Maint(ChangeOptions),
+}
+
+/// Which backend to change.
+#[derive(Debug, clap::Args)]
+pub struct ChangeOptions {
+    /// The backend: its pool and its name
+    #[arg(value_name = "POOL/NAME", value_parser = backend_name)]
+    backend: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Which backend to drain, and how long.
+#[derive(Debug, clap::Args)]
+pub struct DrainOptions {
+    #[command(flatten)]
+    change: ChangeOptions,
+    /// From then on the sessions that are left move to other backends, such as "5m"; units are ms, s, m, h, d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    deadline: Option<u64>,
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn run(command: &BackendCommand) -> Result<(), Failure> {
+    match command {
+        BackendCommand::List(target) => list(target).await,
+        BackendCommand::Ready(options) => change(options, "ready", None).await,
+        BackendCommand::Drain(options) => change(&options.change, "drain", options.deadline).await,
+        BackendCommand::Maint(options) => change(options, "maint", None).await,
+    }
+}
+
+async fn list(target: &Target) -> Result<(), Failure> {
+    let reply = ask(&target.nodes()).await?;
+    if target.output == Format::Json {
+        return Ok(printer::json(&reply)?);
+    }
+    let mut table = Table::new(&["BACKEND", "ADDRESS", "WEIGHT", "ADMIN", "HEALTH", "SESSIONS"]);
+    for backend in &reply.backends {
+        table.row([
+            called(backend),
+            backend.address.clone(),
+            backend.weight.to_string(),
+            match backend.drain_milliseconds {
+                Some(left) => format!("{} ({} left)", backend.admin, printer::duration(left)),
+                None => backend.admin.clone(),
+            },
+            backend.health.clone(),
+            backend.sessions.to_string(),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+async fn change(
+    options: &ChangeOptions,
+    admin: &str,
+    drain_milliseconds: Option<u64>,
+) -> Result<(), Failure> {
+    let nodes = options.target.nodes();
+    let backend = named(&nodes, &options.backend).await?;
+    let request = SetBackendAdminRequest {
+        id: backend.id,
+        admin: admin.to_owned(),
+        drain_milliseconds,
+        expected_revision: backend.revision,
+    };
+    let reply: SetBackendAdminReply = nodes
+        .ask(Purpose::Change, async |mut node| {
+            node.set_backend_admin(request.clone()).await.map(tonic::Response::into_inner)
+        })
+        .await?;
+    match options.target.output {
+        Format::Json => printer::json(&reply)?,
+        Format::Table => {
+            let sessions = match admin {
+                "drain" => format!(", {} sessions left", backend.sessions),
+                _ => String::new(),
+            };
+            printer::line(&format!("{}: {admin} at index {}{sessions}", options.backend, reply.index))?;
+        }
+    }
+    Ok(())
+}
+
+async fn ask(nodes: &Nodes) -> Result<ListBackendsReply, Failure> {
+    nodes
+        .ask(Purpose::Look, async |mut node| {
+            node.list_backends(ListBackendsRequest {}).await.map(tonic::Response::into_inner)
+        })
+        .await
+}
+
+/// The backend of this pool and name.
+pub(super) async fn named(nodes: &Nodes, name: &str) -> Result<Backend, Failure> {
+    let backends = ask(nodes).await?.backends;
+    let names: Vec<String> = backends.iter().map(called).collect();
+    backends.into_iter().find(|backend| called(backend) == name).ok_or_else(|| {
+        Failure::Refused(match names.as_slice() {
+            [] => format!("there is no backend {name}: no cluster document was applied yet"),
+            names => format!("there is no backend {name}; there are: {}", names.join(", ")),
+        })
+    })
+}
+
+fn called(backend: &Backend) -> String {
+    format!("{}/{}", backend.pool, backend.name)
+}
+
+/// A pool and a backend's name.
+pub(super) fn backend_name(written: &str) -> Result<String, String> {
+    match written.split_once('/') {
+        Some((pool, name)) if !pool.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(written.to_owned())
+        }
+        _ => Err("write the pool and the backend's name, such as shop/web-1".to_owned()),
+    }
+}
+
+/// A duration above zero, in milliseconds.
+fn duration(written: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let digits = written.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = written.split_at(digits);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    unit.and_then(|(_, unit)| number.parse::<u64>().ok()?.checked_mul(*unit))
+        .filter(|milliseconds| *milliseconds > 0)
+        .ok_or_else(|| "write a whole number above 0 and one of ms, s, m, h, d, such as 30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_needs_a_unit() {
+        assert_eq!(duration("5m"), Ok(300_000));
+        assert_eq!(duration("250ms"), Ok(250));
+        for bad in ["", "5", "m", "0s", "5 m", "-5m", "1w", "99999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_backend_is_named_with_its_pool() {
+        assert!(backend_name("shop/web-1").is_ok());
+        for bad in ["web-1", "/web-1", "shop/", "a/b/c", ""] {
+            assert!(backend_name(bad).is_err(), "{bad}");
+        }
+    }
+}

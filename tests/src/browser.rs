@@ -1,0 +1,89 @@
+//! A client with a cookie jar.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// A client that keeps cookies as a browser does, one jar for all nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    /// What it has, by name.
+    pub cookies: BTreeMap<String, String>,
+    /// Headers that it sends with every request.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: String,
+}
+
+impl Reply {
+    /// The backend that answered.
+    #[must_use]
+    pub fn backend(&self) -> String {
+        self.headers.get("x-backend").and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned()
+    }
+}
+
+impl Browser {
+    /// A browser that sends this header with every request.
+    #[must_use]
+    pub fn with_header(name: &str, value: &str) -> Self {
+        Self { headers: vec![(name.to_owned(), value.to_owned())], ..Self::default() }
+    }
+
+    /// A browser that has this cookie.
+    #[must_use]
+    pub fn with_cookie(name: &str, value: &str) -> Self {
+        Self { cookies: BTreeMap::from([(name.to_owned(), value.to_owned())]), ..Self::default() }
+    }
+
+    /// GETs a path on a new connection, and keeps the cookies that come back.
+    ///
+    /// # Errors
+    /// Whatever broke.
+    pub async fn get(&mut self, node: SocketAddr, path: &str) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(node).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driving = tokio::spawn(connection);
+        let mut request = Request::get(path).header("host", "shop.test");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if !self.cookies.is_empty() {
+            let cookies: Vec<String> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header("cookie", cookies.join("; "));
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let (parts, body) = response.into_parts();
+        let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+        driving.abort();
+        for line in parts.headers.get_all("set-cookie") {
+            self.keep(line.to_str()?);
+        }
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
+    }
+
+    fn keep(&mut self, line: &str) {
+        let pair = line.split(';').next().unwrap_or_default();
+        let Some((name, value)) = pair.split_once('=') else { return };
+        if line.contains("Max-Age=0") {
+            self.cookies.remove(name);
+        } else {
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}

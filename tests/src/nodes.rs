@@ -1,0 +1,274 @@
+//! Whole nodes in one process, over real sockets and real files, with shops behind them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stickler_core::document::check_cluster;
+use stickler_core::document::node::{AdminAddress, NodeFile};
+use stickler_core::ids::{BackendId, NodeId};
+use stickler_core::lease::Footing;
+use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin};
+use stickler_node::Node;
+use stickler_raft::{Cluster, Persistence};
+use stickler_rt::{Clock, Outside, Seed, Shutdown, ThreadSpawner};
+use tempfile::TempDir;
+
+use crate::cluster::{SOON, until};
+use crate::cuttable::CuttableNetwork;
+use crate::shop::Shop;
+
+/// Whole nodes, with shops.
+pub struct TestNodes {
+    directory: TempDir,
+    files: BTreeMap<NodeId, NodeFile>,
+    running: BTreeMap<NodeId, Node>,
+    networks: BTreeMap<NodeId, CuttableNetwork>,
+    /// The shops behind them.
+    pub shops: Vec<Shop>,
+}
+
+impl TestNodes {
+    /// Starts nodes 1 to `size` and as many shops as wanted, and waits until all nodes are ready with the
+    /// document that `document` makes from the shops' addresses.
+    pub async fn start(size: u64, shops: usize, document: impl Fn(&[SocketAddr]) -> String) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let ports = free_ports(usize::try_from(size).expect("a few nodes") * 4);
+        let address = |index: u64, part: usize| {
+            let index = usize::try_from(index).expect("a few nodes");
+            SocketAddr::from((Ipv4Addr::LOCALHOST, ports[(index - 1) * 4 + part]))
+        };
+        let members: BTreeMap<NodeId, SocketAddr> =
+            (1..=size).map(|node| (NodeId(node), address(node, 0))).collect();
+        let files = (1..=size)
+            .map(|node| {
+                let file = NodeFile {
+                    id: NodeId(node),
+                    data_directory: directory.path().join(format!("node-{node}")),
+                    peer_address: address(node, 0),
+                    admin: AdminAddress::Tcp(address(node, 1)),
+                    status_address: address(node, 2),
+                    insecure_peers: false,
+                    initial_members: members.clone(),
+                    listener_addresses: BTreeMap::from([("public".to_owned(), address(node, 3))]),
+                    workers: Some(1),
+                };
+                (NodeId(node), file)
+            })
+            .collect();
+        let mut started = Vec::new();
+        for number in 1..=shops {
+            started.push(Shop::start(&format!("web-{number}")).await);
+        }
+        let networks = (1..=size).map(|node| (NodeId(node), CuttableNetwork::default())).collect();
+        let mut nodes = Self { directory, files, running: BTreeMap::new(), networks, shops: started };
+        for node in 1..=size {
+            nodes.restart(NodeId(node)).await;
+        }
+        let addresses: Vec<SocketAddr> = nodes.shops.iter().map(|shop| shop.address).collect();
+        nodes.apply(&document(&addresses)).await;
+        nodes.ready().await;
+        nodes
+    }
+
+    /// Starts a node on what its directory holds.
+    pub async fn restart(&mut self, node: NodeId) {
+        let file = self.files[&node].clone();
+        let network = self.networks[&node].clone();
+        let started = until("the node starts", || {
+            let (file, network) = (file.clone(), network.clone());
+            async move {
+                let outside = Outside {
+                    network: Arc::new(network),
+                    clock: Clock::start(),
+                    seed: Seed::from_system().ok()?,
+                    spawner: Arc::new(ThreadSpawner),
+                };
+                let disk = Node::open_directory(&file, &outside).ok()?;
+                Node::start(file, outside, disk, Shutdown::new()).await.ok()
+            }
+        });
+        let started = started.await;
+        self.running.insert(node, started);
+    }
+
+    /// Ends a node.
+    pub async fn stop(&mut self, node: NodeId) {
+        if let Some(node) = self.running.remove(&node) {
+            node.stop().await;
+        }
+    }
+
+    /// Cuts a node off from all others, both ways; its clients still reach it.
+    pub fn cut(&self, node: NodeId) {
+        for (other, network) in &self.networks {
+            if *other == node {
+                let peers: BTreeSet<SocketAddr> =
+                    self.files.values().map(|file| file.peer_address).collect();
+                network.cut(peers.into_iter().filter(|peer| *peer != self.files[&node].peer_address));
+            } else {
+                network.cut([self.files[&node].peer_address]);
+            }
+        }
+    }
+
+    /// Heals all cuts.
+    pub fn heal(&self) {
+        for network in self.networks.values() {
+            network.heal();
+        }
+    }
+
+    /// Where a node's clients connect.
+    #[must_use]
+    pub fn address(&self, node: NodeId) -> SocketAddr {
+        self.files[&node].listener_addresses["public"]
+    }
+
+    /// All nodes' addresses for clients.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.running.keys().map(|node| self.address(*node)).collect()
+    }
+
+    /// Where a node answers operators' HTTP requests.
+    #[must_use]
+    pub fn status_address(&self, node: NodeId) -> SocketAddr {
+        self.files[&node].status_address
+    }
+
+    /// A running node's consensus.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn cluster(&self, node: NodeId) -> &Cluster {
+        self.running[&node].cluster()
+    }
+
+    /// A running node.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> &Node {
+        &self.running[&node]
+    }
+
+    /// The running nodes.
+    pub fn running(&self) -> impl Iterator<Item = (NodeId, &Cluster)> {
+        self.running.iter().map(|(id, node)| (*id, node.cluster()))
+    }
+
+    /// Where the nodes keep their data.
+    #[must_use]
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Waits until some running node leads.
+    pub async fn leader(&self) -> NodeId {
+        until("a leader", || {
+            std::future::ready(self.running().find(|(_, cluster)| cluster.leads()).map(|(id, _)| id))
+        })
+        .await
+    }
+
+    /// Applies a document through any node.
+    pub async fn apply(&self, text: &str) {
+        let document = check_cluster("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        self.leader().await;
+        let (_, cluster) = self.running().next().expect("a node runs");
+        until("the cluster is founded", || {
+            std::future::ready(cluster.view().catalog.found.as_ref().map(drop))
+        })
+        .await;
+        let expected = cluster.view().catalog.revision;
+        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
+        cluster.propose(command, SOON, Persistence::Retry).await.expect("the document is applied");
+    }
+
+    /// Changes a backend's admin state.
+    pub async fn set_admin(&self, name: &str, admin: Admin) {
+        let (_, cluster) = self.running().next().expect("a node runs");
+        let (backend, expected) = {
+            let view = cluster.view();
+            let (id, record) = view
+                .catalog
+                .backends
+                .iter()
+                .find(|(_, record)| record.name == name)
+                .expect("the backend is in the document");
+            (*id, record.revision)
+        };
+        let command = Command::SetAdmin(SetAdmin { backend, admin, expected });
+        let answer = cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
+        assert!(matches!(answer.outcome, Outcome::Admin(AdminOutcome::Done(_))), "{answer:?}");
+        let at = answer.index;
+        until("all nodes know", || {
+            std::future::ready(self.running().all(|(_, cluster)| cluster.view().applied >= at).then_some(()))
+        })
+        .await;
+    }
+
+    /// The id of a backend.
+    ///
+    /// # Panics
+    /// When it is not in the document.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> BackendId {
+        let (_, cluster) = self.running().next().expect("a node runs");
+        let view = cluster.view();
+        let found = view.catalog.backends.iter().find(|(_, record)| record.name == name);
+        *found.expect("the backend is in the document").0
+    }
+
+    /// Waits until all running nodes hold leases, listen, and have all shops up that run.
+    pub async fn ready(&self) {
+        until("all nodes are ready", || async {
+            for (node, cluster) in self.running() {
+                let up = cluster.view().catalog.backends.values().any(|backend| backend.takes_new());
+                let leased = cluster.standing().footing == Footing::Leased;
+                let listening = tokio::net::TcpStream::connect(self.address(node)).await.is_ok();
+                if !(up && leased && listening) {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        let wanted = self.shops.len();
+        until("all shops are up", || {
+            let all = self.running().all(|(_, cluster)| {
+                let view = cluster.view();
+                view.catalog.backends.values().filter(|backend| backend.health.is_up()).count() == wanted
+            });
+            std::future::ready(all.then_some(()))
+        })
+        .await;
+    }
+
+    /// Waits until the cluster's verdict on a backend is down, on all running nodes.
+    pub async fn down(&self, name: &str) {
+        let backend = self.backend(name);
+        until("the backend is down", || {
+            let all = self.running().all(|(_, cluster)| {
+                cluster.view().catalog.backends.get(&backend).is_some_and(|record| record.health.is_down())
+            });
+            std::future::ready(all.then_some(()))
+        })
+        .await;
+    }
+}
+
+/// Ports that were free a moment ago.
+fn free_ports(count: usize) -> Vec<u16> {
+    let sockets: Vec<std::net::TcpListener> = (0..count)
+        .map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
+        .collect();
+    sockets.iter().map(|socket| socket.local_addr().expect("a bound socket has an address").port()).collect()
+}
+
+/// A little while, for checks that something does not happen.
+pub const A_WHILE: Duration = Duration::from_millis(400);

@@ -1,0 +1,177 @@
+//! A backend that keeps carts in its own memory, and can be made to wait in the middle of an answer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The cookie that the shop makes and goes by.
+pub const COOKIE: &str = "SHOPSESSION";
+
+/// A running shop.
+pub struct Shop {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    name: String,
+    carts: Mutex<HashMap<String, u64>>,
+    next: std::sync::atomic::AtomicU64,
+    /// While this is false, answers to `/slow` wait.
+    open: watch::Sender<bool>,
+    /// Requests to `/slow` that wait now.
+    waiting: watch::Sender<u64>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// One request as the shop got it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its path.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+impl Shop {
+    /// Starts a shop.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start(name: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::serve(name, listener)
+    }
+
+    fn serve(name: &str, listener: TcpListener) -> Self {
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            carts: Mutex::default(),
+            next: std::sync::atomic::AtomicU64::new(1),
+            open: watch::Sender::new(true),
+            waiting: watch::Sender::new(0),
+            seen: Mutex::default(),
+        });
+        let serving = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Self { address, shared, serving: Some(serving) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// From now on requests to `/slow` wait, with their work done, before they are answered.
+    pub fn hold(&self) {
+        self.shared.open.send_replace(false);
+    }
+
+    /// Answers what waits.
+    pub fn release(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// Waits until so many requests to `/slow` wait.
+    pub async fn holds(&self, count: u64) {
+        let mut waiting = self.shared.waiting.subscribe();
+        let _ = waiting.wait_for(|waiting| *waiting >= count).await;
+    }
+
+    /// What it got so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it: its port refuses connections, and open ones break.
+    pub async fn kill(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Connections end with this task.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    let path = request.uri().path().to_owned();
+    if path == "/health" {
+        return Ok(Response::new(Full::from("ok")));
+    }
+    let headers = request.headers().clone();
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { path: path.clone(), headers: headers.clone() });
+    let shown = cookie(&headers, COOKIE).or_else(|| header(&headers, "x-session"));
+    let fresh = shown.is_none() || path == "/login";
+    let session = match shown.clone().filter(|_| !fresh) {
+        Some(shown) => shown,
+        None => {
+            let number = shared.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            format!("{}-{number}-{:p}", shared.name, Arc::as_ptr(&shared))
+        }
+    };
+    let items = {
+        let mut carts = shared.carts.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shown.and_then(|shown| carts.get(&shown).copied()).unwrap_or(0);
+        let items = carts.entry(session.clone()).or_insert(before);
+        *items += 1;
+        *items
+    };
+    if path == "/slow" {
+        let mut open = shared.open.subscribe();
+        shared.waiting.send_modify(|waiting| *waiting += 1);
+        let _ = open.wait_for(|open| *open).await;
+        shared.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+    let mut response = Response::new(Full::from(format!("{} {items}", shared.name)));
+    let name = http::HeaderValue::from_str(&shared.name).expect("a shop's name is plain");
+    response.headers_mut().insert("x-backend", name);
+    let line = match path.as_str() {
+        "/logout" => Some(format!("{COOKIE}=gone; Max-Age=0")),
+        _ if fresh && !headers.contains_key("x-no-cookie") => Some(format!("{COOKIE}={session}; Path=/")),
+        _ => None,
+    };
+    if let Some(line) = line {
+        response.headers_mut().insert("set-cookie", line.parse().expect("a cookie line is plain"));
+    }
+    Ok(response)
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = header(headers, "cookie")?;
+    cookies.split("; ").find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+}
