@@ -87,3 +87,38 @@ impl Browser {
         }
     }
 }
+
+/// A connection that is kept open for many requests.
+pub struct KeptConnection {
+    sender: hyper::client::conn::http1::SendRequest<Empty<Bytes>>,
+}
+
+impl KeptConnection {
+    /// Connects to a node.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn open(node: SocketAddr) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(node).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender })
+    }
+
+    /// GETs `/` with one header.
+    ///
+    /// # Errors
+    /// Whatever broke.
+    pub async fn get(
+        &mut self,
+        header: &str,
+        value: &str,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        self.sender.ready().await?;
+        let request = Request::get("/").header("host", "shop.test").header(header, value);
+        let response = self.sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let (parts, body) = response.into_parts();
+        let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
+    }
+}

@@ -175,6 +175,14 @@ impl TestNodes {
         .await
     }
 
+    /// Waits until one of these nodes leads.
+    pub async fn leader_among(&self, nodes: &[NodeId]) -> NodeId {
+        until("a leader among these nodes", || {
+            std::future::ready(nodes.iter().copied().find(|node| self.cluster(*node).leads()))
+        })
+        .await
+    }
+
     /// Applies a document through any node.
     pub async fn apply(&self, text: &str) {
         let document = check_cluster("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
@@ -206,8 +214,11 @@ impl TestNodes {
         let answer = cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
         assert!(matches!(answer.outcome, Outcome::Admin(AdminOutcome::Done(_))), "{answer:?}");
         let at = answer.index;
-        until("all nodes know", || {
-            std::future::ready(self.running().all(|(_, cluster)| cluster.view().applied >= at).then_some(()))
+        until("all nodes that hold a lease know", || {
+            let known = self.running().all(|(_, cluster)| {
+                cluster.standing().footing != Footing::Leased || cluster.view().applied >= at
+            });
+            std::future::ready(known.then_some(()))
         })
         .await;
     }

@@ -29,7 +29,7 @@ use crate::proposals::{
     ProposeError, leader_log,
 };
 use crate::published::Published;
-use crate::raft::{Member, Raft};
+use crate::raft::{Member, Raft, Types};
 use crate::snapshotter;
 use crate::store::{IdentityStore, StoreFailure};
 use crate::sweeper::Sweeper;
@@ -450,13 +450,26 @@ impl Cluster {
             .collect()
     }
 
-    /// Makes a snapshot now, and forgets the log before it: for tests of catching up, and for operators.
+    /// Makes a snapshot now and forgets the log that it covers, so that a node that was away for long gets
+    /// the snapshot.
     ///
     /// # Errors
-    /// When consensus has stopped.
-    pub async fn compact(&self) -> Result<(), ProposeError> {
+    /// When consensus has stopped, or the snapshot was not there within `patience`.
+    pub async fn compact(&self, patience: Duration) -> Result<LogIndex, ProposeError> {
         let raft = &self.shared.raft;
-        raft.trigger().snapshot().await.map_err(|_| ProposeError::Stopped)
+        let wanted = self.view().applied.0;
+        raft.trigger().snapshot().await.map_err(|_| ProposeError::Stopped)?;
+        let covers = |metrics: &openraft::RaftMetrics<Types>| {
+            metrics.snapshot.as_ref().map(openraft::LogId::index).filter(|covered| *covered >= wanted)
+        };
+        let made = raft
+            .wait(Some(patience))
+            .metrics(|metrics| covers(metrics).is_some(), "a snapshot")
+            .await
+            .map_err(|_| ProposeError::Unavailable)?;
+        let covered = covers(&made).unwrap_or(wanted);
+        raft.trigger().purge_log(covered).await.map_err(|_| ProposeError::Stopped)?;
+        Ok(LogIndex(covered))
     }
 
     /// Ends consensus and waits until it has. The shutdown token should have been triggered.

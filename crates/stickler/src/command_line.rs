@@ -59,7 +59,7 @@ pub enum Command {
     Apply(ApplyOptions),
     /// Show what each node says of itself: leader, term, applied index, lease, state hash, readiness
     #[command(
-        after_help = "Example: stickler status --node 10.0.0.1:7601 --node 10.0.0.2:7601\n\
+        after_help = "Example: stickler status --node 127.0.0.1:7601 --node 127.0.0.1:7611\n\
                       Every node that is named is asked; the exit code is 3 when none answers."
     )]
     Status(Target),

@@ -68,18 +68,26 @@ impl Drop for Connection {
     }
 }
 
-/// GETs a path over a new connection; the status alone.
-pub(super) async fn status_of(
+/// GETs a path over a new connection.
+pub(super) async fn get(
     network: &dyn Network,
     address: SocketAddr,
     path: &str,
     timeout: Duration,
-) -> Result<http::StatusCode, ExchangeError> {
+) -> Result<Response<Bytes>, ExchangeError> {
     let request = Request::get(path)
         .header(http::header::HOST, address.to_string())
         .body(Bytes::new())
         .expect("a path of the demo makes a valid request");
     let exchange = async { Connection::open(network, address).await?.exchange(request).await };
     let answer = tokio::time::timeout(timeout, exchange).await;
-    answer.unwrap_or(Err(ExchangeError::TimedOut(timeout))).map(|answer| answer.status())
+    answer.unwrap_or(Err(ExchangeError::TimedOut(timeout)))
+}
+
+/// A response as a message shows it: the status, and the first line of what it says.
+pub(super) fn describe(response: &Response<Bytes>) -> String {
+    const SHOWN: usize = 120;
+    let body = String::from_utf8_lossy(response.body());
+    let line: String = body.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+    format!("{} {line}", response.status())
 }

@@ -9,7 +9,7 @@ use stickler_rt::{Moment, Outside, Shutdown};
 
 use super::admin::{Admin, AdminError};
 use super::home::{Home, HomeError};
-use super::http::status_of;
+use super::http::{describe, get};
 use super::plan::Plan;
 use super::ports;
 use super::process::{Process, StartError};
@@ -88,11 +88,9 @@ impl Rig {
             let process = self.start_node(index)?;
             self.nodes.push(process);
         }
-        for index in 0..self.nodes.len() {
-            self.wait_until_ready(index).await?;
-        }
         self.apply_document().await?;
         for index in 0..self.nodes.len() {
+            self.wait_until_ready(index).await?;
             self.wait_until_serving(index).await?;
         }
         Ok(())
@@ -120,10 +118,9 @@ impl Rig {
         let patience = self.patience(what);
         loop {
             self.none_has_ended()?;
-            let answer = status_of(&*self.outside.network, node.status, "/readyz", LOOK_TIMEOUT).await;
-            match answer {
-                Ok(status) if status.is_success() => return Ok(()),
-                Ok(status) => patience.wait(&status).await?,
+            match get(&*self.outside.network, node.status, "/readyz", LOOK_TIMEOUT).await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => patience.wait(&describe(&response)).await?,
                 Err(error) => patience.wait(&error).await?,
             }
         }
@@ -164,9 +161,9 @@ impl Rig {
             }
         }
         loop {
-            match status_of(&*self.outside.network, node.public, "/health", LOOK_TIMEOUT).await {
-                Ok(status) if status.is_success() => return Ok(()),
-                Ok(status) => patience.wait(&status).await?,
+            match get(&*self.outside.network, node.public, "/health", LOOK_TIMEOUT).await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => patience.wait(&describe(&response)).await?,
                 Err(error) => patience.wait(&error).await?,
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use stickler_rt::Network;
 
-use super::super::http::{Connection, ExchangeError};
+use super::super::http::{Connection, ExchangeError, describe};
 use super::super::plan::NodePlan;
 
 /// Longest wait for one node's answer.
@@ -109,12 +109,4 @@ impl RetryingClient {
         self.connections[index] = Some(connection);
         Ok(response)
     }
-}
-
-/// A response as a message shows it: the status, and the first line of what it says.
-pub(super) fn describe(response: &Response<Bytes>) -> String {
-    const SHOWN: usize = 120;
-    let body = String::from_utf8_lossy(response.body());
-    let line: String = body.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
-    format!("{} {line}", response.status())
 }

@@ -10,8 +10,9 @@ use http::{HeaderMap, Request, Response};
 use serde::Deserialize;
 use stickler_rt::{Clock, Network, Shutdown};
 
+use super::super::http::describe;
 use super::super::plan::NodePlan;
-use super::client::{Answered, GaveUp, RetryingClient, describe};
+use super::client::{Answered, GaveUp, RetryingClient};
 use super::record::{Exchange, Outcome, Visit};
 
 /// Between two items of one shopper.
