@@ -197,8 +197,7 @@ fn add_backends(registry: &mut Registry, view: &View) {
         sessions.get_or_create(&labels).set(signed(view.counts.of_backend(*id)));
         up.get_or_create(&labels).set(i64::from(record.health.is_up()));
         for name in ["ready", "drain", "maint"] {
-            let labels =
-                AdminLabels { pool: pool.name.clone(), backend: record.name.clone(), admin: name };
+            let labels = AdminLabels { pool: pool.name.clone(), backend: record.name.clone(), admin: name };
             admin.get_or_create(&labels).set(i64::from(name == admin_name(record.admin)));
         }
     }

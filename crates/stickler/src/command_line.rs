@@ -43,10 +43,8 @@ pub enum Command {
     #[command(after_help = "Example: stickler run --config /etc/stickler/node.toml")]
     Run(RunOptions),
     /// Try it out: a cluster of three nodes and three demo shops on this machine
-    #[command(
-        after_help = "Examples:\n  stickler dev           a cluster to play with, until Ctrl-C\n  \
-                      stickler dev --check   shoppers, killed nodes, and a verdict"
-    )]
+    #[command(after_help = "Examples:\n  stickler dev           a cluster to play with, until Ctrl-C\n  \
+                      stickler dev --check   shoppers, killed nodes, and a verdict")]
     Dev(DevOptions),
     /// Check cluster documents and node files: every problem with its place
     #[command(after_help = "Example: stickler check node.toml cluster.toml")]
@@ -58,10 +56,8 @@ pub enum Command {
     )]
     Apply(ApplyOptions),
     /// Show what each node says of itself: leader, term, applied index, lease, state hash, readiness
-    #[command(
-        after_help = "Example: stickler status --node 127.0.0.1:7601 --node 127.0.0.1:7611\n\
-                      Every node that is named is asked; the exit code is 3 when none answers."
-    )]
+    #[command(after_help = "Example: stickler status --node 127.0.0.1:7601 --node 127.0.0.1:7611\n\
+                      Every node that is named is asked; the exit code is 3 when none answers.")]
     Status(Target),
     /// Look at the cluster's members
     #[command(arg_required_else_help = true)]

@@ -45,7 +45,8 @@ impl Kind {
         ];
         const CLUSTER: [&str; 6] = ["[[listener]]", "[[pool", "[pool", "[[affinity", "[[route", "[limits"];
         let count = |beginnings: &[&str]| {
-            let found = |line: &&str| beginnings.iter().any(|beginning| line.trim_start().starts_with(beginning));
+            let found =
+                |line: &&str| beginnings.iter().any(|beginning| line.trim_start().starts_with(beginning));
             text.lines().filter(found).count()
         };
         let (node, cluster) = (count(&NODE), count(&CLUSTER));

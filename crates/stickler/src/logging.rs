@@ -34,7 +34,9 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
         Err(error) => return Err(Failure::Usage(format!("{VARIABLE}: {error}"))),
     };
     let filter = EnvFilter::try_new(&wanted).map_err(|error| {
-        Failure::Usage(format!("{VARIABLE}={wanted}: {error}; write a level such as \"debug\", or {DEFAULT:?}"))
+        Failure::Usage(format!(
+            "{VARIABLE}={wanted}: {error}; write a level such as \"debug\", or {DEFAULT:?}"
+        ))
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {

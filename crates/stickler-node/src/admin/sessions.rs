@@ -140,7 +140,11 @@ impl Names {
             affinity: affinity.map_or_else(|| format!("#{}", session.affinity), |name| name.to_string()),
             key: session.key.to_string(),
             backend: binding.backend.0,
-            backend_name: self.backends.get(&binding.backend).map(|name| name.to_string()).unwrap_or_default(),
+            backend_name: self
+                .backends
+                .get(&binding.backend)
+                .map(|name| name.to_string())
+                .unwrap_or_default(),
             epoch: binding.epoch.0,
             cause: cause(binding.cause).to_owned(),
             age_milliseconds: milliseconds(now.since(binding.bound_at)),
@@ -170,7 +174,11 @@ pub(super) fn show(view: &View, now: ClusterTime, request: &ShowSessionRequest) 
         ("", "") => return Err(Status::invalid_argument("a session is shown by its key or its identifier")),
         ("", identifier) => keys_of(view, affinity, identifier)?,
         (key, "") => vec![key_written(key)?],
-        _ => return Err(Status::invalid_argument("a session is shown by its key or its identifier, not both")),
+        _ => {
+            return Err(Status::invalid_argument(
+                "a session is shown by its key or its identifier, not both",
+            ));
+        }
     };
     let located = keys.into_iter().find_map(|key| view.locate(SessionKey { affinity, key }));
     let located = located.ok_or_else(|| Status::not_found("there is no such session on this node"))?;
@@ -195,9 +203,8 @@ pub(super) fn affinity_named(view: &View, name: &str) -> Result<AffinityId, Stat
 pub(super) fn key_written(key: &str) -> Result<KeyHash, Status> {
     let digits = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parsed = if digits { key.parse().ok() } else { None };
-    parsed.ok_or_else(|| {
-        Status::invalid_argument("a key is 32 hexadecimal digits, as `session list` shows it")
-    })
+    parsed
+        .ok_or_else(|| Status::invalid_argument("a key is 32 hexadecimal digits, as `session list` shows it"))
 }
 
 /// What a backend is called: its pool and its name.
@@ -241,11 +248,7 @@ fn keys_of(view: &View, affinity: AffinityId, identifier: &str) -> Result<Vec<Ke
     Ok(keys)
 }
 
-fn hash(
-    hasher: &KeyHasher,
-    affinity: AffinityId,
-    identifier: &Identifier<'_>,
-) -> Result<KeyHash, Status> {
+fn hash(hasher: &KeyHasher, affinity: AffinityId, identifier: &Identifier<'_>) -> Result<KeyHash, Status> {
     hasher
         .key(affinity, identifier)
         .map_err(|error: OversizeIdentifier| Status::invalid_argument(error.to_string()))

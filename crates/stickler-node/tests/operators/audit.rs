@@ -23,8 +23,7 @@ impl io::Write for Lines {
 async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     // Every task of this test runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
 

@@ -13,7 +13,10 @@ async fn a_backend_is_drained_with_a_deadline_and_made_ready_again() {
     node.apply().await;
     let mut client = node.client().await;
     let backend = node.backend("web-1").await;
-    assert_eq!((backend.pool.as_str(), backend.admin.as_str(), backend.health.as_str()), ("shop", "ready", "up"));
+    assert_eq!(
+        (backend.pool.as_str(), backend.admin.as_str(), backend.health.as_str()),
+        ("shop", "ready", "up")
+    );
 
     let drain = request(backend.id, "drain", Some(60_000), backend.revision);
     let reply = client.set_backend_admin(drain).await.unwrap().into_inner();
@@ -47,7 +50,9 @@ async fn what_makes_no_sense_is_refused_before_it_is_proposed() {
     let mut client = node.client().await;
     let id = node.backend("web-1").await.id;
     let before = node.cluster.view().applied;
-    for (admin, deadline) in [("", None), ("off", None), ("ready", Some(5)), ("drain", Some(0)), ("drain", Some(u64::MAX))] {
+    for (admin, deadline) in
+        [("", None), ("off", None), ("ready", Some(5)), ("drain", Some(0)), ("drain", Some(u64::MAX))]
+    {
         let refused = client.set_backend_admin(request(id, admin, deadline, 0)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{admin} {deadline:?}");
     }

@@ -41,13 +41,15 @@ async fn who_was_overtaken_changes_nothing_and_is_told_the_revision() {
 async fn every_problem_of_a_document_is_told_at_once() {
     let node = TestNode::start().await;
     let mut client = node.client().await;
-    let mut broken = DOCUMENT.replace("name = \"web-1\"", "name = \"web 1\"").replace("[[route]]", "[[rout]]");
+    let mut broken = DOCUMENT
+        .replace("name = \"web-1\"", "name = \"web 1\"")
+        .replace("affinity = \"cart\"", "affinity = \"card\"");
     for number in 0..300 {
         broken += &format!("unknown-{number} = 1\n");
     }
     let refused = client.apply_document(request(&broken, 0)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    for part in ["shop.toml:9:", "web 1", "rout", "unknown-0", "unknown-299"] {
+    for part in ["shop.toml:9:", "web 1", "card", "unknown-0", "unknown-299"] {
         assert!(refused.message().contains(part), "no {part} in:\n{}", refused.message());
     }
     assert!(node.cluster.view().catalog.document.is_none());

@@ -30,10 +30,7 @@ async fn a_node_that_can_reach_no_leader_is_degraded_and_says_so() {
     node.apply().await;
     node.cluster.stop().await;
     until("the node knows", || node.readiness.now() == Ready::Degraded("isolated".to_owned())).await;
-    assert_eq!(
-        node.get("/readyz").await,
-        ("HTTP/1.1 200 OK".to_owned(), "degraded: isolated\n".to_owned())
-    );
+    assert_eq!(node.get("/readyz").await, ("HTTP/1.1 200 OK".to_owned(), "degraded: isolated\n".to_owned()));
 }
 
 #[tokio::test]
@@ -58,6 +55,7 @@ async fn the_metrics_say_what_the_state_says() {
         "stickler_store_failed 0",
         "stickler_document_revision 1",
         "stickler_records 20",
+        "stickler_requests_total 0",
         "stickler_affinity_sessions{affinity=\"cart\"} 20",
         "stickler_footing{footing=\"leased\"} 1",
         "stickler_footing{footing=\"isolated\"} 0",
@@ -69,7 +67,12 @@ async fn the_metrics_say_what_the_state_says() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "no line {line} in:\n{metrics}");
     }
-    for name in ["stickler_term ", "stickler_committed_index ", "stickler_stable_index ", "stickler_lease_left_seconds "] {
+    for name in [
+        "stickler_term ",
+        "stickler_committed_index ",
+        "stickler_stable_index ",
+        "stickler_lease_left_seconds ",
+    ] {
         assert!(metrics.contains(&format!("\n{name}")), "no {name} in:\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));

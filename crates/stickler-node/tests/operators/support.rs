@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -78,7 +79,8 @@ impl TestNode {
     /// A cluster of one that leads.
     pub async fn start() -> Self {
         let node = Self::start_among(0).await;
-        until("a lease", || node.cluster.leads() && node.readiness.now().to_string().contains("document")).await;
+        until("a lease", || node.cluster.leads() && node.readiness.now().to_string().contains("document"))
+            .await;
         node
     }
 
@@ -105,7 +107,9 @@ impl TestNode {
         tokio::spawn(service.serve(listener, shutdown.clone()));
         let status = listen().await;
         let status_address = status.local_address().unwrap();
-        let pages = StatusPages::new(cluster.clone(), readiness.clone(), MetricsRegistry::new());
+        let metrics = MetricsRegistry::new();
+        metrics.observe(Arc::default());
+        let pages = StatusPages::new(cluster.clone(), readiness.clone(), metrics);
         tokio::spawn(pages.serve(status, shutdown.clone()));
         Self { cluster, readiness, shutdown, status_address, socket, directory }
     }

@@ -1,0 +1,85 @@
+//! What backends have seen of sessions, together: the epochs by which requests came.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Splits that are kept; more are counted only.
+const KEPT_SPLITS: usize = 100;
+
+/// One epoch of one session was routed to two backends: agreement (I1) is broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("epoch {epoch} of session {key} was routed to {} and to {}", backends.0, backends.1)]
+pub(crate) struct EpochSplit {
+    /// The session's key.
+    pub key: String,
+    /// The epoch.
+    pub epoch: u64,
+    /// Both backends.
+    pub backends: (String, String),
+}
+
+/// All backends report here.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// The highest epoch of each session, and the backend that it came to.
+    highest: HashMap<String, (u64, String)>,
+    splits: Vec<EpochSplit>,
+    overtaken: u64,
+}
+
+impl Witness {
+    /// A request of this session came to this backend by this epoch.
+    pub(crate) fn saw(&self, key: &str, epoch: u64, backend: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((highest, at)) = seen.highest.get_mut(key) else {
+            seen.highest.insert(key.to_owned(), (epoch, backend.to_owned()));
+            return;
+        };
+        if epoch > *highest {
+            (*highest, *at) = (epoch, backend.to_owned());
+        } else if epoch < *highest {
+            // It was on its way when the session moved: what fencing is for.
+            seen.overtaken += 1;
+        } else if at != backend {
+            let backends = (at.clone(), backend.to_owned());
+            if seen.splits.len() < KEPT_SPLITS {
+                seen.splits.push(EpochSplit { key: key.to_owned(), epoch, backends });
+            }
+        }
+    }
+
+    /// Epochs that came to two backends.
+    pub(crate) fn splits(&self) -> Vec<EpochSplit> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).splits.clone()
+    }
+
+    /// Requests that came by an older epoch than one before.
+    pub(crate) fn overtaken(&self) -> u64 {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).overtaken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_epoch_at_two_backends_is_a_split_and_an_older_one_is_overtaken() {
+        let witness = Witness::default();
+        witness.saw("a", 1, "web-1");
+        witness.saw("a", 1, "web-1");
+        witness.saw("a", 2, "web-2");
+        witness.saw("b", 1, "web-2");
+        assert_eq!(witness.splits(), []);
+        witness.saw("a", 1, "web-1");
+        assert_eq!((witness.splits().len(), witness.overtaken()), (0, 1));
+        witness.saw("a", 2, "web-1");
+        let backends = ("web-2".to_owned(), "web-1".to_owned());
+        assert_eq!(witness.splits(), [EpochSplit { key: "a".to_owned(), epoch: 2, backends }]);
+    }
+}

@@ -1,0 +1,290 @@
+//! A cluster under test: three nodes as processes, backends in this process, all on loopback. Faults are its
+//! methods.
+
+pub(crate) mod admin;
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod home;
+mod node;
+mod plan;
+mod ports;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use stickler_proto::admin::StatusReply;
+use stickler_rt::{Moment, Outside};
+
+use crate::oracle::witness::Witness;
+use crate::scenario::Stage;
+use admin::{Admin, AdminError, Listed};
+use backend::Backend;
+use client::Client;
+use node::Node;
+use plan::Plan;
+
+/// Nodes of a cluster under test.
+pub(crate) const NODES: usize = 3;
+
+/// Longest wait for the cluster to come to rest.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How often a cluster is begun anew because somebody else took one of its ports.
+const STARTS: usize = 3;
+
+/// Why the cluster under test can't be used. The logs of its nodes say more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RigError {
+    /// The message says what the operating system refused.
+    #[error("can't set up the cluster: {0}")]
+    System(#[from] io::Error),
+    /// A node ended though nobody told it to: its log says why.
+    #[error("node {node} ended by itself with {status}: see {log}")]
+    Ended {
+        /// The node.
+        node: u64,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// The cluster did not come to the state that the scenario goes on from.
+    #[error("not within {within:?}: {what}; last seen: {seen}")]
+    Never {
+        /// The longest wait.
+        within: Duration,
+        /// What was waited for.
+        what: &'static str,
+        /// What was there instead.
+        seen: String,
+    },
+    /// A node refused what the scenario needs.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// A cluster under test. Dropping it kills all of it.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    outside: Outside,
+    plan: Plan,
+    nodes: Vec<Node>,
+    admins: Vec<Admin>,
+    backends: Vec<Backend>,
+    /// What the backends have seen.
+    pub witness: Arc<Witness>,
+}
+
+impl Rig {
+    /// Starts a cluster with so many backends, applies its document, and waits until it is at rest.
+    pub(crate) async fn start(stage: &Stage, backends: usize) -> Result<Self, RigError> {
+        let mut failed = None;
+        for start in 1..=STARTS {
+            let mut rig = Self::prepare(stage, backends, start)?;
+            match rig.found().await {
+                Ok(()) => return Ok(rig),
+                Err(error @ (RigError::System(_) | RigError::Ended { .. })) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failed.expect("the loop ran at least once"))
+    }
+
+    fn prepare(stage: &Stage, backends: usize, start: usize) -> Result<Self, RigError> {
+        // From the process's own seed: two runs of one scenario seed may run side by side.
+        let mut random = stage.outside.seed.child(&format!("ports {start}")).rng();
+        let ports = ports::find_free(Plan::ports(NODES, backends), &mut random)?;
+        let plan = Plan::new(&stage.directory.join(format!("cluster-{start}")), NODES, backends, &ports);
+        let mut nodes = Vec::new();
+        for node in &plan.nodes {
+            fs::create_dir_all(plan.node_directory(node))?;
+            fs::write(plan.node_file(node), plan.node_text(node))?;
+            nodes.push(Node::new(*node, stage.binary.clone(), plan.node_file(node), plan.log_file(node)));
+        }
+        fs::write(plan.directory.join("cluster.toml"), plan.cluster_text())?;
+        let witness = Arc::new(Witness::default());
+        let run = stage.seed.child("identifiers").rng().random();
+        let backends = plan.backends.iter().map(|backend| {
+            Backend::new(backend.name.clone(), backend.address, run, Arc::clone(&witness))
+        });
+        Ok(Self {
+            outside: stage.outside.clone(),
+            backends: backends.collect(),
+            admins: plan.nodes.iter().map(|node| Admin::at(node.admin)).collect(),
+            nodes,
+            plan,
+            witness,
+        })
+    }
+
+    async fn found(&mut self) -> Result<(), RigError> {
+        for backend in &mut self.backends {
+            backend.start(&self.outside).await?;
+        }
+        for node in &mut self.nodes {
+            node.start()?;
+        }
+        let text = self.plan.cluster_text();
+        self.until("the cluster takes its document", async |rig| {
+            rig.admins[0].apply(&text).await.map_err(|error| error.to_string())
+        })
+        .await?;
+        self.settle().await?;
+        self.until("all backends are up", async |rig| {
+            let backends = rig.admins[0].backends().await.map_err(|error| error.to_string())?;
+            if backends.iter().all(|backend| backend.health == "up") { Ok(()) } else { Err(format!("{backends:?}")) }
+        })
+        .await?;
+        self.settle().await
+    }
+
+    /// What the run gets from outside.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> Moment {
+        self.outside.clock.now()
+    }
+
+    /// The public addresses of all nodes, dead ones included.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.plan.public).collect()
+    }
+
+    /// The public addresses of all nodes but this one.
+    pub(crate) fn addresses_without(&self, index: usize) -> Vec<SocketAddr> {
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+        others.map(|(_, node)| node.plan.public).collect()
+    }
+
+    /// The admin API of a node.
+    pub(crate) fn admin(&mut self, index: usize) -> &mut Admin {
+        &mut self.admins[index]
+    }
+
+    /// The names of the backends.
+    pub(crate) fn backend_names(&self) -> Vec<String> {
+        self.backends.iter().map(|backend| backend.name.clone()).collect()
+    }
+
+    /// Where a node keeps what must survive it.
+    pub(crate) fn data_directory(&self, index: usize) -> PathBuf {
+        self.plan.data_directory(&self.nodes[index].plan)
+    }
+
+    /// The fault: these nodes die by SIGKILL, all at one moment.
+    pub(crate) async fn kill(&mut self, indexes: &[usize]) -> Result<Moment, RigError> {
+        let moment = self.now();
+        for index in indexes {
+            self.nodes[*index].strike()?;
+        }
+        for index in indexes {
+            self.nodes[*index].wait().await?;
+        }
+        Ok(moment)
+    }
+
+    /// Starts a killed node again, and does not wait for it.
+    pub(crate) fn restart(&mut self, index: usize) -> Result<(), RigError> {
+        Ok(self.nodes[index].start()?)
+    }
+
+    /// Whether the node's `/readyz` says yes.
+    pub(crate) async fn is_ready(&self, index: usize) -> bool {
+        let mut client = Client::new(&self.outside, self.nodes[index].plan.status);
+        client.status_of("/readyz").await.is_ok_and(|status| status.is_success())
+    }
+
+    /// What each of the nodes that are meant to run says of itself.
+    pub(crate) async fn statuses(&mut self) -> Result<Vec<StatusReply>, RigError> {
+        let mut statuses = Vec::new();
+        for (node, admin) in self.nodes.iter().zip(&mut self.admins) {
+            if node.is_meant_to_run() {
+                statuses.push(admin.status().await?);
+            }
+        }
+        Ok(statuses)
+    }
+
+    /// The sessions of every node's replica, in the order of nodes.
+    pub(crate) async fn sessions(&mut self) -> Result<Vec<Listed>, RigError> {
+        let mut lists = Vec::new();
+        for admin in &mut self.admins {
+            lists.push(admin.sessions().await?);
+        }
+        Ok(lists)
+    }
+
+    /// Waits until every node that is meant to run answers, holds a lease under one leader, and has applied
+    /// all that is committed. The leader's place among the nodes.
+    pub(crate) async fn settle(&mut self) -> Result<usize, RigError> {
+        let mut leader = 0;
+        self.until("the nodes agree on a leader, hold leases and have applied everything", async |rig| {
+            let statuses = rig.statuses().await.map_err(|error| error.to_string())?;
+            let first = statuses.first().ok_or("no node is meant to run")?;
+            let index = statuses.iter().map(|status| status.committed_index).max();
+            let at_rest = |status: &StatusReply| {
+                status.leader != 0
+                    && (status.leader, status.term) == (first.leader, first.term)
+                    && status.ready
+                    && status.footing == "leased"
+                    && Some(status.applied_index) == index
+            };
+            leader = first.leader;
+            if statuses.iter().all(at_rest) { Ok(()) } else { Err(describe(&statuses)) }
+        })
+        .await?;
+        let place = self.nodes.iter().position(|node| node.plan.id == leader);
+        Ok(place.expect("nodes know each other by the plan's numbers"))
+    }
+
+    /// Waits until a look at the cluster finds what is wanted. Fails as soon as a node has ended by itself.
+    pub(crate) async fn until(
+        &mut self,
+        what: &'static str,
+        mut look: impl AsyncFnMut(&mut Self) -> Result<(), String>,
+    ) -> Result<(), RigError> {
+        let deadline = self.now() + SETTLE;
+        loop {
+            self.check_processes()?;
+            let Err(seen) = look(self).await else { return Ok(()) };
+            if self.now() > deadline {
+                return Err(RigError::Never { within: SETTLE, what, seen });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether every process that is meant to run does.
+    pub(crate) fn check_processes(&mut self) -> Result<(), RigError> {
+        for node in &mut self.nodes {
+            if let Some(status) = node.ended()? {
+                let log = node.log().to_owned();
+                return Err(RigError::Ended { node: node.plan.id, status, log });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(statuses: &[StatusReply]) -> String {
+    let of_each = statuses.iter().map(|status| {
+        let StatusReply { node, role, term, leader, applied_index, committed_index, footing, readiness, .. } = status;
+        format!(
+            "node {node}: {role} of term {term}, leader {leader}, applied {applied_index} of {committed_index}, \
+             {footing}, {readiness}"
+        )
+    });
+    of_each.collect::<Vec<_>>().join("; ")
+}

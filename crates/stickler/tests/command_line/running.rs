@@ -1,0 +1,59 @@
+use crate::support::{DOCUMENT, RunningNode, files, path, stickler};
+
+#[test]
+fn an_operator_applies_looks_drains_and_stops() {
+    let node = RunningNode::start();
+    let directory = files(&[("cluster.toml", DOCUMENT), ("other.toml", &DOCUMENT.replace("web-1", "web-2"))]);
+    let [document, other] = ["cluster.toml", "other.toml"].map(|name| path(&directory, name));
+
+    let dry = node.say(&["apply", &document, "--dry-run"]);
+    assert!(dry.code == Some(0) && dry.output.contains("+[[listener]]"), "{dry:?}");
+    assert_eq!(node.say(&["apply", &document, "--output", "json"]).json()["revision"], 1);
+    let again = node.say(&["apply", &document, "--output", "json"]).json();
+    assert_eq!((&again["revision"], &again["index"]), (&1.into(), &0.into()), "the same again is no change");
+    let stale = node.say(&["apply", &other, "--expect", "0"]);
+    assert!(stale.code == Some(1) && stale.errors.contains("revision 1"), "{stale:?}");
+
+    assert_eq!(node.say(&["backend", "drain", "shop/web-1", "--deadline", "5m"]).code, Some(0));
+    let backends = node.say(&["backend", "list", "--output", "json"]).json();
+    assert_eq!(backends["backends"][0]["admin"], "drain");
+    let left = backends["backends"][0]["drain_milliseconds"].as_u64().unwrap();
+    assert!(left > 200_000 && left <= 300_000, "{left}");
+    assert!(node.say(&["backend", "list"]).output.contains("shop/web-1  127.0.0.1:9  100     drain (4m"));
+    let unknown = node.say(&["backend", "ready", "shop/web-9"]);
+    assert!(unknown.code == Some(1) && unknown.errors.contains("there are: shop/web-1"), "{unknown:?}");
+
+    assert_eq!(node.say(&["session", "list", "--output", "json"]).json(), serde_json::json!([]));
+    let nobody = node.say(&["session", "show", "cart", "--identifier", "abc"]);
+    assert_eq!(nobody.code, Some(1), "{nobody:?}");
+
+    let (code, log) = node.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("audit") && log.contains("apply document"), "{log}");
+}
+
+#[test]
+fn status_shows_the_node_and_its_cluster() {
+    let node = RunningNode::start();
+    let status = node.say(&["status", "--output", "json"]).json();
+    let shown = &status["nodes"][0]["status"];
+    assert_eq!((&shown["node"], &shown["leader"], &shown["role"]), (&1.into(), &1.into(), &"leader".into()));
+    assert_eq!(shown["state_hash"].as_str().unwrap().len(), 32);
+    assert_eq!(status["members"][0]["leader"], true);
+    let members = node.say(&["cluster", "members"]);
+    assert!(members.output.contains("voter"), "{members:?}");
+    let table = node.say(&["status"]);
+    assert!(table.output.contains("not ready: no cluster document was applied yet"), "{table:?}");
+}
+
+#[test]
+fn the_next_node_is_asked_when_one_is_unreachable() {
+    let node = RunningNode::start();
+    let nobody = format!("unix:{}/nobody.sock", node.directory.path().display());
+    let said = node.say(&["backend", "list", "--output", "json", "--node", &nobody]);
+    assert_eq!(said.json()["backends"], serde_json::json!([]));
+    // Both are asked for their status, and the missing one is shown as such.
+    let both = node.say(&["status", "--node", &nobody]);
+    assert!(both.code == Some(0) && both.output.contains("unreachable"), "{both:?}");
+    assert_eq!(stickler(&["status", "--node", &nobody]).code, Some(3));
+}

@@ -1,0 +1,42 @@
+use std::fs;
+use std::net::TcpListener;
+
+use crate::support::{RunningNode, node_file, stickler};
+
+#[test]
+fn a_port_in_use_is_a_clear_refusal() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = directory.path().join("node.toml");
+    fs::write(&config, node_file(directory.path(), &address)).unwrap();
+    let said = stickler(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.errors.contains("status_address") && said.errors.contains(&address), "{said:?}");
+}
+
+#[test]
+fn a_data_directory_serves_one_process() {
+    let node = RunningNode::start();
+    let config = node.directory.path().join("node.toml");
+    let said = stickler(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.errors.contains("another process"), "{said:?}");
+    assert_eq!(node.say(&["status"]).code, Some(0), "the first one goes on");
+}
+
+#[test]
+fn a_damaged_data_directory_is_refused_with_the_file_and_the_way_out() {
+    let node = RunningNode::start();
+    let kept = tempfile::tempdir().unwrap();
+    let data = node.directory.path().join("data");
+    // Copied while the node runs: only the identity is looked at here.
+    fs::create_dir(kept.path().join("data")).unwrap();
+    fs::write(kept.path().join("data/identity"), &fs::read(data.join("identity")).unwrap()[..7]).unwrap();
+    drop(node);
+    let config = kept.path().join("node.toml");
+    fs::write(&config, node_file(kept.path(), "127.0.0.1:0")).unwrap();
+    let said = stickler(&["run", "--config", config.to_str().unwrap()]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.errors.contains("data/identity") && said.errors.contains("backup"), "{said:?}");
+}
