@@ -18,7 +18,7 @@ use crate::published::Published;
 const AT_ONCE: usize = 1000;
 
 /// Pause between two looks. A session ends at most this much later than it could.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// When a session that was proposed, or is due on a node that does not lead, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

@@ -26,7 +26,7 @@ impl State {
     }
 
     fn try_bind(&mut self, bind: &Bind) -> Result<BindOutcome, BindRefusal> {
-        if bind.deadline < self.time {
+        if bind.deadline < self.time || bind.seen < self.forgotten {
             return Err(BindRefusal::Late);
         }
         if self.catalog.affinity(bind.session.affinity).is_none() {

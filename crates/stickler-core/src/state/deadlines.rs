@@ -11,7 +11,7 @@ use crate::time::ClusterTime;
 
 /// Width of one slot, in milliseconds. A record comes up at the end of its slot, so that it is never
 /// looked at too early.
-const SLOT: u64 = 64;
+const SLOT: u64 = 16;
 
 /// Records by the time at which to look at them again.
 #[derive(Debug, Default)]

@@ -52,6 +52,8 @@ pub struct State {
     wall: u64,
     /// The highest stable index that an entry carried.
     stable: LogIndex,
+    /// The last entry whose ended epochs were forgotten: a bind that had seen less may belong to one.
+    forgotten: LogIndex,
     /// The last epoch that was drawn.
     epoch: Epoch,
     catalog: Arc<Catalog>,
@@ -195,6 +197,7 @@ impl State {
                     return;
                 }
                 self.table.forget(&mut self.records, session);
+                self.forgotten = at;
             }
             self.ended.pop_front();
         }

@@ -61,8 +61,9 @@ pub enum BindRefusal {
     /// The session that the bind belongs to has ended.
     #[error("the session has ended")]
     Ended,
-    /// The bind arrived after its deadline.
-    #[error("the bind arrived after its deadline")]
+    /// The bind arrived after its deadline, or its proposer had seen so little that nobody remembers whether
+    /// its session has ended since.
+    #[error("the bind arrived too late")]
     Late,
     /// The cluster document has no such affinity or pool any more.
     #[error("the cluster document no longer has this affinity or pool")]

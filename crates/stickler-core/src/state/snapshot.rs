@@ -29,6 +29,8 @@ pub struct SnapshotHeader {
     pub wall: u64,
     /// The stable index at it.
     pub stable: LogIndex,
+    /// The last entry whose ended epochs were forgotten.
+    pub forgotten: LogIndex,
     /// The last epoch drawn.
     pub epoch: Epoch,
     /// Document, ids and backends.
@@ -71,7 +73,7 @@ impl SnapshotHeader {
 
 impl Hash for SnapshotHeader {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
-        (self.applied, self.time, self.stable, self.epoch, self.records, self.records_hash).hash(hasher);
+        (self.applied, self.time, self.stable, self.forgotten, self.epoch, self.records, self.records_hash).hash(hasher);
         self.catalog.hash_into(hasher);
     }
 }
@@ -103,6 +105,7 @@ impl State {
             time: self.time,
             wall: self.wall,
             stable: self.stable,
+            forgotten: self.forgotten,
             epoch: self.epoch,
             catalog: Arc::clone(&self.catalog),
             records: self.table.len() as u64,
@@ -119,6 +122,7 @@ impl State {
             time: header.time,
             wall: header.wall,
             stable: header.stable,
+            forgotten: header.forgotten,
             epoch: header.epoch,
             catalog: Arc::clone(&header.catalog),
             table: Arc::new(BindingTable::new()),

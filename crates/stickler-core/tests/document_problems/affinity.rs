@@ -172,12 +172,12 @@ fn times_and_caps_of_an_affinity_are_checked() {
         affinity,
         &[
             (
-                "idle_timeout = \"999ms\"",
-                &["6:16: `idle_timeout` can't be 999ms | write a value from 1s to 400d"],
+                "idle_timeout = \"1999ms\"",
+                &["6:16: `idle_timeout` can't be 1999ms | write a value from 2s to 400d"],
             ),
             (
                 "idle_timeout = \"401d\"",
-                &["6:16: `idle_timeout` can't be 401d | write a value from 1s to 400d"],
+                &["6:16: `idle_timeout` can't be 401d | write a value from 2s to 400d"],
             ),
             (
                 "max_age = \"10m\"",

@@ -92,7 +92,11 @@ async fn serve(options: ShopOptions) -> Result<(), ShopError> {
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     if options.until_stdin_closes {
-        tokio::spawn(stop_when_stdin_closes(shutdown.clone()));
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            stdin_closed().await;
+            shutdown.trigger();
+        });
     }
     let outside = Outside::of_process()?;
     let in_use = |error| ShopError::Listen(options.listen, error);
@@ -162,9 +166,11 @@ fn stop_on_signals(shutdown: &Shutdown) -> io::Result<()> {
     Ok(())
 }
 
-async fn stop_when_stdin_closes(shutdown: Shutdown) {
+/// Returns when standard input closes, which it does when the process at its other end is gone, however that
+/// came about. It occupies a thread of the runtime that only ends with standard input: shut the runtime down
+/// without waiting for it.
+pub(crate) async fn stdin_closed() {
     let mut input = tokio::io::stdin();
     let mut ignored = [0; 64];
     while input.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
-    shutdown.trigger();
 }

@@ -71,13 +71,18 @@ impl Home {
         self.temporary.is_none()
     }
 
-    /// Removes what an earlier plan wrote here, and writes the files of this one.
+    /// Writes the files of a plan.
     pub fn write(&self, plan: &Plan) -> Result<(), HomeError> {
         write_files(&self.path, plan).map_err(|error| HomeError::Unusable(self.path.clone(), error))
     }
+
+    /// Removes everything of a plan that is not used after all.
+    pub fn clear(&self) -> Result<(), HomeError> {
+        remove_files(&self.path).map_err(|error| HomeError::Unusable(self.path.clone(), error))
+    }
 }
 
-fn write_files(directory: &Path, plan: &Plan) -> io::Result<()> {
+fn remove_files(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -86,6 +91,10 @@ fn write_files(directory: &Path, plan: &Plan) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
+    Ok(())
+}
+
+fn write_files(directory: &Path, plan: &Plan) -> io::Result<()> {
     fs::create_dir(directory.join("logs"))?;
     for node in &plan.nodes {
         fs::create_dir(plan.node_directory(node))?;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use stickler_rt::{Moment, Outside, Shutdown};
 
-use super::admin::{Admin, AdminError};
+use super::admin::Admin;
 use super::home::{Home, HomeError};
 use super::http::{describe, get};
 use super::plan::Plan;
 use super::ports;
 use super::process::{Process, StartError};
+use crate::failure::Failure;
 
 /// How long a cluster may take until it serves the demo shop, and a node until it is ready again.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,8 +42,10 @@ pub(super) enum RigError {
     /// Something did not come to pass in time. On a machine that is very busy, try again.
     #[error("{what} within {READY_TIMEOUT:?} ({last}); the logs are in {logs}")]
     NotInTime { what: String, last: String, logs: PathBuf },
-    #[error(transparent)]
-    Admin(#[from] AdminError),
+    /// The cluster does not take the document that was written for it. The two are of one build, so this is
+    /// a mistake in it.
+    #[error("the cluster refuses its document: {0}")]
+    Document(Failure),
     /// The operating system refused to say how a process is doing.
     #[error("can't look after a process: {0}")]
     Process(io::Error),
@@ -73,6 +76,7 @@ impl Rig {
                 result => return result,
             }
             self.kill_all().await;
+            home.clear()?;
             self.plan = draw_plan(home, self.size)?;
         }
         home.write(&self.plan)?;
@@ -129,12 +133,14 @@ impl Rig {
     async fn apply_document(&mut self) -> Result<(), RigError> {
         let text = self.plan.cluster_text();
         let patience = self.patience("the cluster did not take its document".to_owned());
-        let mut admin = Admin::at(self.plan.nodes[0].admin);
+        let admin = Admin::at(self.plan.nodes[0].admin);
         loop {
             self.none_has_ended()?;
             match admin.apply(&text, "cluster.toml").await {
                 Ok(()) => return Ok(()),
-                Err(refused @ AdminError::Refused { .. }) => return Err(refused.into()),
+                Err(refused @ (Failure::Refused(_) | Failure::Usage(_))) => {
+                    return Err(RigError::Document(refused));
+                }
                 Err(unreachable) => patience.wait(&unreachable).await?,
             }
         }
@@ -144,7 +150,7 @@ impl Rig {
     async fn wait_until_serving(&mut self, index: usize) -> Result<(), RigError> {
         let node = self.plan.nodes[index];
         let patience = self.patience(format!("{} did not serve the shop", node.name()));
-        let mut admin = Admin::at(node.admin);
+        let admin = Admin::at(node.admin);
         loop {
             self.none_has_ended()?;
             match admin.backends().await {

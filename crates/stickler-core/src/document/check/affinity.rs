@@ -42,12 +42,13 @@ pub(super) fn check(report: &Report<'_>, written: &[written::affinity::Affinity]
 }
 
 fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) -> Option<Affinity> {
-    // Browsers keep no cookie longer. Below a second, "never early, at most a fifth late" means nothing.
+    // Browsers keep no cookie longer. Below two seconds the way of a report and of an expiry through the
+    // cluster would be more than "never early, at most a fifth late" leaves.
     const LONGEST: Duration = DAY.saturating_mul(400);
 
     let name = name(report, &written.name);
     let methods = check_methods(report, &written.by);
-    duration_within(report, "idle_timeout", &written.idle_timeout, SECOND..=LONGEST);
+    duration_within(report, "idle_timeout", &written.idle_timeout, SECOND * 2..=LONGEST);
     duration_within(report, "max_age", &written.max_age, SECOND..=LONGEST);
     duration_within(report, "alias_grace", &written.alias_grace, Duration::ZERO..=HOUR);
     let idle_timeout = or_default(&written.idle_timeout, defaults::IDLE_TIMEOUT);

@@ -1,0 +1,74 @@
+//! What is done to a cluster, and what it must do then: one file each, all of them in one table.
+
+mod away;
+mod away_snapshot;
+mod drain;
+mod elections;
+mod kill_all;
+mod race;
+mod routing;
+mod steady;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use stickler_rt::{Outside, Seed};
+
+use crate::report::Report;
+use crate::rig::RigError;
+
+/// Every scenario, in the order of `list`.
+pub(crate) const ALL: &[Scenario] = &[
+    race::SCENARIO,
+    kill_all::SCENARIO,
+    elections::SCENARIO,
+    away::SCENARIO,
+    away_snapshot::SCENARIO,
+    steady::SCENARIO,
+    drain::SCENARIO,
+];
+
+/// A scenario. What it finds wrong with the cluster is in its report; an error means that it came to no verdict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What the cluster has shown when it is over, in one line.
+    pub proves: &'static str,
+    /// How many times its fault happens unless the user says otherwise.
+    pub rounds: u32,
+    /// The longest that so many rounds may take.
+    pub limit: Duration,
+    /// Does it.
+    pub run: for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, Result<Report, ScenarioError>>,
+}
+
+/// What a scenario is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    /// Connections and time.
+    pub outside: Outside,
+    /// The binary under test.
+    pub binary: PathBuf,
+    /// Where data and logs go.
+    pub directory: PathBuf,
+    /// Everything that the scenario chooses follows from this.
+    pub seed: Seed,
+    /// How many times the fault happens.
+    pub rounds: u32,
+}
+
+/// Why a scenario could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScenarioError {
+    /// The cluster failed as a whole: see the logs of its nodes.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// A part of the scenario itself panicked: this is no verdict on the cluster.
+    #[error("a part of the scenario failed: {0}")]
+    Part(#[from] tokio::task::JoinError),
+    /// What the scenario needs to begin with did not come about.
+    #[error("can't set the scene: {0}")]
+    Scene(String),
+}

@@ -1,0 +1,108 @@
+//! What the simulated nodes run on: the cluster document, the node files, and who has which name.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use stickler_core::document::check_cluster;
+use stickler_core::document::cluster::ClusterDocument;
+use stickler_core::document::node::{AdminAddress, NodeFile};
+use stickler_core::ids::NodeId;
+
+/// The nodes.
+pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+/// The shops behind them.
+pub const SHOPS: [&str; 3] = ["web-1", "web-2", "web-3"];
+/// Where all clients are.
+pub const CLIENTS: &str = "clients";
+/// Where nodes accept clients.
+pub const PUBLIC: u16 = 8080;
+/// Where shops accept nodes.
+pub const SHOP: u16 = 80;
+
+const PEERS: u16 = 7600;
+
+/// A node's host name in the simulated network.
+#[must_use]
+pub fn host_of(node: NodeId) -> String {
+    format!("node-{node}")
+}
+
+/// A node file for a simulated host, which binds any address and is reached at its own.
+#[must_use]
+pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile {
+    let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    NodeFile {
+        id: node,
+        data_directory: PathBuf::new(),
+        peer_address: any(PEERS),
+        admin: AdminAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, PEERS + 1))),
+        status_address: any(PEERS + 2),
+        insecure_peers: true,
+        initial_members: addresses.iter().map(|(node, ip)| (*node, SocketAddr::new(*ip, PEERS))).collect(),
+        listener_addresses: BTreeMap::from([("public".to_owned(), any(PUBLIC))]),
+        workers: Some(1),
+    }
+}
+
+/// Three affinities, one for each way of recognising a session; the first one refuses when isolated.
+///
+/// # Panics
+/// When the text is not a valid document, which is a mistake of this function.
+#[must_use]
+pub fn document(shops: &BTreeMap<&'static str, IpAddr>) -> ClusterDocument {
+    let backends: String = shops
+        .iter()
+        .map(|(name, ip)| format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{SHOP}\"\n"))
+        .collect();
+    let text = format!(
+        r#"
+version = 1
+[limits]
+debug_headers = true
+[[listener]]
+name = "public"
+address = "0.0.0.0:{PUBLIC}"
+[[pool]]
+name = "shop"
+connect_timeout = "300ms"
+response_timeout = "2s"
+[pool.check]
+path = "/health"
+interval = "200ms"
+timeout = "150ms"
+{backends}
+[[affinity]]
+name = "browser"
+when_isolated = "refuse"
+[[affinity.by]]
+method = "application-cookie"
+name = "SHOP"
+[[affinity]]
+name = "own"
+[[affinity.by]]
+method = "cookie"
+[[affinity]]
+name = "api"
+[[affinity.by]]
+method = "header"
+name = "X-Session"
+[[route]]
+name = "browser"
+path_prefix = "/browser"
+pool = "shop"
+affinity = "browser"
+[[route]]
+name = "own"
+path_prefix = "/own"
+pool = "shop"
+affinity = "own"
+[[route]]
+name = "api"
+path_prefix = "/api"
+pool = "shop"
+affinity = "api"
+"#
+    );
+    check_cluster("simulation.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
+}

@@ -1,0 +1,156 @@
+//! A node's network, with an eye on its connections to shops: it sees every request at the moment at which
+//! its first byte leaves, which is when lease, stable index and epoch must have been right (I5).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use stickler_core::ids::{Epoch, KeyHash, NodeId};
+use stickler_core::lease::Footing;
+use stickler_core::state::{Record, SessionKey};
+use stickler_raft::Cluster;
+use stickler_rt::{BindOptions, BoxFuture, BoxedStream, Listener, Network, SimulatedNetwork, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::ledger::{Ledger, now};
+
+/// The simulated network as one process of a node sees it. Clones are the same.
+#[derive(Clone)]
+pub struct WatchedNetwork {
+    watch: Arc<Watch>,
+}
+
+struct Watch {
+    node: NodeId,
+    ledger: Ledger,
+    shops: BTreeMap<IpAddr, &'static str>,
+    /// Known once the node has started; before that it sends nothing.
+    cluster: OnceLock<Cluster>,
+}
+
+impl WatchedNetwork {
+    /// The network of a node that is about to start.
+    #[must_use]
+    pub fn new(node: NodeId, ledger: Ledger, shops: &BTreeMap<&'static str, IpAddr>) -> Self {
+        let shops = shops.iter().map(|(name, ip)| (*ip, *name)).collect();
+        Self { watch: Arc::new(Watch { node, ledger, shops, cluster: OnceLock::new() }) }
+    }
+
+    /// From now on requests are judged by what this node knows.
+    pub fn watch(&self, cluster: Cluster) {
+        let _ = self.watch.cluster.set(cluster);
+    }
+}
+
+impl Network for WatchedNetwork {
+    fn bind(&self, address: SocketAddr, options: BindOptions) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move { SimulatedNetwork.bind(address, options).await })
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxedStream>> {
+        Box::pin(async move {
+            let stream = SimulatedNetwork.connect(address).await?;
+            Ok(match self.watch.shops.get(&address.ip()) {
+                None => stream,
+                Some(shop) => Box::new(Watched { stream, shop, watch: Arc::clone(&self.watch) }),
+            })
+        })
+    }
+}
+
+/// A connection to a shop.
+struct Watched {
+    stream: BoxedStream,
+    shop: &'static str,
+    watch: Arc<Watch>,
+}
+
+impl Watch {
+    /// Takes in a request head that was just written.
+    fn sent(&self, shop: &str, bytes: &[u8]) {
+        let Some(cluster) = self.cluster.get() else { return };
+        let head = String::from_utf8_lossy(bytes);
+        let (Some(session), Some(epoch)) = (header(&head, "stickler-session"), header(&head, "stickler-epoch"))
+        else {
+            return;
+        };
+        let (Ok(key), Ok(epoch)) = (session.parse::<KeyHash>(), epoch.parse().map(Epoch)) else {
+            return self.ledger.violated(format!("a request with unreadable fencing: {head}"));
+        };
+        let (at, standing) = (now(), cluster.standing());
+        match standing.footing {
+            Footing::Leased => {
+                self.ledger.count("requests by lease");
+                if let Err(broken) = self.ledger.open().routes(at, self.node, key, epoch) {
+                    self.ledger.violated(broken);
+                }
+                if self.unusable(cluster, key, epoch, standing.stable.0) {
+                    self.ledger.violated(format!(
+                        "I5: node {} used epoch {epoch} of {key} before the stable index was there",
+                        self.node
+                    ));
+                }
+            }
+            Footing::Isolated => {
+                self.ledger.count("requests without a lease");
+                self.ledger.open().sent_isolated(at, self.node, shop);
+            }
+            Footing::CatchingUp => self
+                .ledger
+                .violated(format!("node {} sent a request of {key} while it was catching up", self.node)),
+        }
+        self.ledger.note(format!("node-{}", self.node), format!("to {shop} {key} epoch {epoch} {:?}", standing.footing));
+    }
+
+    /// Whether this node's own state says that the epoch may not be used yet.
+    fn unusable(&self, cluster: &Cluster, key: KeyHash, epoch: Epoch, stable: u64) -> bool {
+        let view = cluster.view();
+        view.catalog.affinities.iter().any(|affinity| {
+            let session = SessionKey { affinity: *affinity, key };
+            matches!(view.table.get(&session), Some(Record::Binding(binding))
+                if binding.epoch == epoch && binding.usable_from.0 > stable)
+        })
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+impl Stream for Watched {
+    fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_address()
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.local_address()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            // hyper writes a head without a body in one piece.
+            self.watch.sent(self.shop, bytes);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
