@@ -155,8 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_the_window_is_counted() {
-        let window =
-            Window { warm_up: Duration::from_millis(105), measured: Duration::from_millis(500) };
+        let window = Window { warm_up: Duration::from_millis(105), measured: Duration::from_millis(500) };
         let measured = drive(vec![Noted::default(); 2], Sessions::new(100, 5, true), window).await;
         assert_eq!(measured.done, 100);
         assert!((measured.latencies.slowest() - 10.0).abs() < 1.5, "{}", measured.latencies.slowest());

@@ -162,10 +162,10 @@ pub fn installed(program: &str, way_out: &str) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Where Debian keeps what only root was meant to run; often not on a user's path.
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    folders.map(|folder| folder.join(program)).find(|path| path.is_file()).ok_or_else(|| Failure::Missing {
-        program: program.to_owned(),
-        way_out: way_out.to_owned(),
-    })
+    folders
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Failure::Missing { program: program.to_owned(), way_out: way_out.to_owned() })
 }
 
 #[cfg(test)]
@@ -205,6 +205,9 @@ mod tests {
         let ended: Result<(), Failure> =
             until("its end", PATIENCE, async || child.check().map(|()| None)).await;
         let told = ended.unwrap_err().to_string();
-        assert!(told.contains("a shell") && told.contains('3') && told.contains("the port is taken"), "{told}");
+        assert!(
+            told.contains("a shell") && told.contains('3') && told.contains("the port is taken"),
+            "{told}"
+        );
     }
 }

@@ -23,10 +23,8 @@ pub fn connection(address: SocketAddr) -> Channel {
 /// One connection for each caller. Callers are spread over the servers, the first to the one numbered
 /// `offset`; those of one server share four connections.
 pub fn for_callers(addresses: &[SocketAddr], callers: usize, offset: usize) -> Vec<Channel> {
-    let servers: Vec<Vec<Channel>> = addresses
-        .iter()
-        .map(|address| (0..CONNECTIONS).map(|_| connection(*address)).collect())
-        .collect();
+    let servers: Vec<Vec<Channel>> =
+        addresses.iter().map(|address| (0..CONNECTIONS).map(|_| connection(*address)).collect()).collect();
     (0..callers)
         .map(|caller| {
             let server = &servers[(caller + offset) % servers.len()];

@@ -154,5 +154,8 @@ fn unless_there(put: PutRequest) -> TxnRequest {
         key: put.key.clone(),
         target_union: Some(TargetUnion::CreateRevision(0)),
     };
-    TxnRequest { compare: vec![not_there], success: vec![RequestOp { request: Some(Request::RequestPut(put)) }] }
+    TxnRequest {
+        compare: vec![not_there],
+        success: vec![RequestOp { request: Some(Request::RequestPut(put)) }],
+    }
 }

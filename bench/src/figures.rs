@@ -30,6 +30,11 @@ impl Latencies {
         self.0.value_at_quantile(share) as f64 / 1_000.0
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The longest, in milliseconds.
     pub fn slowest(&self) -> f64 {
         self.0.max() as f64 / 1_000.0

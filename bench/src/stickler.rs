@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::api::node::node_client::NodeClient;
-use crate::api::node::{ApplyRequest, BindRequest, CompactRequest, LoadReply, LoadRequest, StatusReply, StatusRequest};
+use crate::api::node::{
+    ApplyRequest, BindRequest, CompactRequest, LoadReply, LoadRequest, StatusReply, StatusRequest,
+};
 use crate::callers::{Operation, Window, key};
 use crate::child::{ChildProcess, PATIENCE, free_addresses, until};
 use crate::clients;
@@ -25,6 +27,15 @@ struct NodeProcess {
     client: NodeClient<Channel>,
     /// `None` while it is stopped.
     process: Option<ChildProcess>,
+}
+
+/// Who leads; a later term is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leadership {
+    /// Goes up with every election.
+    pub term: u64,
+    /// The leader, counted from 0; `None` while nobody knows of one.
+    pub leader: Option<usize>,
 }
 
 /// Nodes in processes of their own, with a document that has been applied.
@@ -131,7 +142,10 @@ impl SticklerCluster {
             }
             let Some(first) = seen.first() else { return Ok(None) };
             let same = |status: &StatusReply| {
-                status.leased && status.leader != 0 && status.leader == first.leader && status.applied == first.applied
+                status.leased
+                    && status.leader != 0
+                    && status.leader == first.leader
+                    && status.applied == first.applied
             };
             Ok(seen.iter().all(same).then_some(()))
         })
@@ -147,31 +161,34 @@ impl SticklerCluster {
         answer.map(tonic::Response::into_inner).map_err(Failure::call(format!("status of node {}", node + 1)))
     }
 
-    /// The leader, counted from 0, and the highest term that a running node knows.
+    /// The highest term that a running node knows, and who leads in it.
     ///
     /// # Errors
     /// [`Failure::Call`].
-    pub async fn leadership(&self) -> Result<(usize, u64), Failure> {
-        let mut newest: Option<StatusReply> = None;
+    pub async fn leadership(&self) -> Result<Leadership, Failure> {
+        let mut newest = Leadership { term: 0, leader: None };
         for node in self.running() {
             let status = self.status(node).await?;
-            if status.leader != 0 && newest.as_ref().is_none_or(|newest| newest.term < status.term) {
-                newest = Some(status);
-            }
+            let leader = status.leader.checked_sub(1).and_then(|leader| usize::try_from(leader).ok());
+            newest = newest.max(Leadership { term: status.term, leader });
         }
-        let newest = newest.ok_or_else(|| Failure::Void("no node knows a leader".to_owned()))?;
-        let leader = usize::try_from(newest.leader - 1).map_err(Failure::call("the leader's id"))?;
-        Ok((leader, newest.term))
+        Ok(newest)
     }
 
-    /// Has every running node make a snapshot. Answers when all have begun.
+    /// Has all running nodes make a snapshot at the same time, and forget the log before it. Returns when all
+    /// have made it.
     ///
     /// # Errors
     /// [`Failure::Call`].
     pub async fn compact(&self) -> Result<(), Failure> {
+        let mut under_way = JoinSet::new();
         for node in self.running() {
-            let answer = self.nodes[node].client.clone().compact(CompactRequest {}).await;
-            answer.map_err(Failure::call(format!("a snapshot of node {}", node + 1)))?;
+            let mut client = self.nodes[node].client.clone();
+            under_way.spawn(async move { client.compact(CompactRequest {}).await });
+        }
+        while let Some(answer) = under_way.join_next().await {
+            let answer = answer.map_err(Failure::call("a node's snapshot"))?;
+            answer.map_err(Failure::call("a node's snapshot"))?;
         }
         Ok(())
     }
@@ -196,34 +213,40 @@ impl SticklerCluster {
         process.ok_or_else(|| Failure::Void(format!("node {} does not run", node + 1)))?.id()
     }
 
-    /// Lets callers inside the running nodes bind sessions.
+    /// Lets callers inside the nodes that run now bind sessions. The future lives by itself, so that other
+    /// things can be done with the cluster meanwhile.
     ///
     /// # Errors
     /// [`Failure::Call`].
-    pub async fn load(&self, load: InNodes) -> Result<Measured, Failure> {
+    pub fn load(&self, load: InNodes) -> impl Future<Output = Result<Measured, Failure>> + Send + use<> {
         let running: Vec<usize> = self.running().collect();
         let shares = clients::shares(running.len(), load.callers, load.offset);
         let busy = shares.iter().filter(|share| **share > 0).count().max(1) as u64;
-        let mut loads = JoinSet::new();
         let parts = running.into_iter().zip(shares).filter(|(_, share)| *share > 0);
-        for (part, (node, callers)) in (0..).zip(parts) {
+        let parts = (0..).zip(parts).map(|(part, (node, callers))| {
             let request = LoadRequest {
-                callers: u32::try_from(callers).map_err(Failure::call("the number of callers"))?,
+                callers: u32::try_from(callers).unwrap_or(u32::MAX),
                 warm_up_milliseconds: milliseconds(load.window.warm_up),
                 milliseconds: milliseconds(load.window.measured),
                 first: load.first + part * load.sessions / busy,
                 sessions: (part + 1) * load.sessions / busy - part * load.sessions / busy,
                 again: load.again,
             };
-            let mut client = self.nodes[node].client.clone();
-            loads.spawn(async move { client.load(request).await });
+            (self.nodes[node].client.clone(), request)
+        });
+        let parts: Vec<_> = parts.collect();
+        async move {
+            let mut loads = JoinSet::new();
+            for (mut client, request) in parts {
+                loads.spawn(async move { client.load(request).await });
+            }
+            let mut all = Measured::new();
+            while let Some(answer) = loads.join_next().await {
+                let answer = answer.map_err(Failure::call("a node's callers"))?;
+                all.merge(measured(answer.map_err(Failure::call("a node's callers"))?.into_inner()));
+            }
+            Ok(all)
         }
-        let mut all = Measured::new();
-        while let Some(answer) = loads.join_next().await {
-            let answer = answer.map_err(Failure::call("a node's callers"))?;
-            all.merge(measured(answer.map_err(Failure::call("a node's callers"))?.into_inner()));
-        }
-        Ok(all)
     }
 
     /// A caller outside of the nodes, for each of so many.

@@ -37,6 +37,8 @@ pub(crate) struct NewSessions {
 pub(crate) struct Made {
     /// Identifiers that were revealed or accepted, and the answers that did it.
     pub acknowledged: Vec<(Identifier, Answer)>,
+    /// Requests that a backend answered, and whose identifier the node held back, since its bind was refused.
+    pub withheld: usize,
     /// Requests that a node refused.
     pub refused: usize,
     /// Requests without an answer.
@@ -56,6 +58,7 @@ impl NewSessions {
         let mut made = Made::default();
         while let Some(Ok(of_one)) = callers.join_next().await {
             made.acknowledged.extend(of_one.acknowledged);
+            made.withheld += of_one.withheld;
             made.refused += of_one.refused;
             made.broken += of_one.broken;
             made.first_failure = made.first_failure.or(of_one.first_failure);
@@ -82,6 +85,7 @@ impl NewSessions {
                 continue;
             }
             claimed.fetch_sub(1, Ordering::Relaxed);
+            // Another node may do better.
             at = (at + 1) % self.nodes.len();
             client = Client::new(&self.outside, self.nodes[at]);
             tokio::time::sleep(AFTER_FAILURE).await;
@@ -91,7 +95,7 @@ impl NewSessions {
 }
 
 impl Made {
-    /// The session that this answer acknowledges, if it does; counts it otherwise.
+    /// The session that this answer acknowledges, if it does; otherwise counts it.
     fn take(
         &mut self,
         door: Door,
@@ -100,13 +104,9 @@ impl Made {
     ) -> Option<(Identifier, Answer)> {
         let failure = match visited {
             Ok(answer) if answer.is_served() => {
-                match chosen.map(str::to_owned).or_else(|| answer.revealed.clone()) {
-                    Some(value) => return Some((Identifier::new(door, value), answer)),
-                    None => {
-                        self.refused += 1;
-                        format!("{door:?}: served, and the identifier held back")
-                    }
-                }
+                let value = chosen.map(str::to_owned).or_else(|| answer.revealed.clone());
+                self.withheld += usize::from(value.is_none());
+                return value.map(|value| (Identifier::new(door, value), answer));
             }
             Ok(answer) => {
                 self.refused += 1;
@@ -138,10 +138,8 @@ pub(crate) async fn ask_all(
     callers: usize,
 ) -> Vec<(Ask, Result<Answer, VisitError>)> {
     let share = asks.len().div_ceil(callers.max(1)).max(1);
-    let shares: Vec<_> = asks
-        .chunks(share)
-        .map(|asks| tokio::spawn(ask_in_turn(outside.clone(), asks.to_vec())))
-        .collect();
+    let shares: Vec<_> =
+        asks.chunks(share).map(|asks| tokio::spawn(ask_in_turn(outside.clone(), asks.to_vec()))).collect();
     let mut answers = Vec::with_capacity(asks.len());
     for share in shares {
         // A caller that panicked would be missed by whoever counts the answers.

@@ -133,7 +133,8 @@ fn run(options: &RunOptions) -> Result<bool, RunError> {
     if !held {
         home.keep();
     }
-    let again = format!("stickler-chaos run {} --seed {} --rounds {}", scenario.name, options.seed, stage.rounds);
+    let again =
+        format!("stickler-chaos run {} --seed {} --rounds {}", scenario.name, options.seed, stage.rounds);
     let report = match ended {
         Ok(report) => report,
         Err(error) => {

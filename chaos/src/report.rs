@@ -33,7 +33,11 @@ impl Report {
         bar: impl Into<String>,
         held: bool,
     ) {
-        self.rows.push(Row { what: what.into(), measured: measured.to_string(), bar: Some((bar.into(), held)) });
+        self.rows.push(Row {
+            what: what.into(),
+            measured: measured.to_string(),
+            bar: Some((bar.into(), held)),
+        });
     }
 
     /// Something that must not happen has happened.

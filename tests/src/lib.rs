@@ -7,3 +7,4 @@ pub mod browser;
 pub mod cuttable;
 pub mod nodes;
 pub mod shop;
+pub mod simulation;

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use stickler_core::ids::NodeId;
 use stickler_raft::store::DataDirectory;
 use stickler_raft::{Cluster, ConsensusConfig, Disk};
-use stickler_rt::{BindOptions, Outside, Shutdown, incoming};
+use stickler_rt::{BindOptions, Outside, Shutdown};
 use tonic::transport::Server;
 
 use crate::api::node::node_server::NodeServer;
@@ -77,12 +77,8 @@ async fn serve(options: NodeOptions) -> Result<(), Failure> {
         options.members.iter().map(|MemberOption(id, address)| (*id, *address)).collect();
     let own = members.get(&node).copied();
     let own = own.ok_or_else(|| Failure::Void(format!("node {node} is not among its members")))?;
-    let bind = async |address| {
-        let bound = outside.network.bind(address, BindOptions::default()).await;
-        bound.map_err(Failure::system(format!("listening at {address}")))
-    };
-    let peers = bind(own).await?;
-    let service = bind(options.service).await?;
+    let peers = outside.network.bind(own, BindOptions::default()).await;
+    let peers = peers.map_err(Failure::system(format!("listening at {own}")))?;
     let shutdown = Shutdown::new();
     let config = ConsensusConfig { node, members };
     let cluster =
@@ -93,7 +89,7 @@ async fn serve(options: NodeOptions) -> Result<(), Failure> {
     Server::builder()
         .max_concurrent_streams(STREAMS)
         .add_service(service_of_node)
-        .serve_with_incoming(incoming(service))
+        .serve(options.service)
         .await
         .map_err(Failure::call("the node's service"))
 }

@@ -22,7 +22,7 @@ use crate::callers::{Sessions, Window, drive};
 use crate::document::{checked, reports};
 use crate::figures::Measured;
 
-/// Longest wait for a change of the document.
+/// Longest wait for a change of the document, and for a snapshot.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One node, as the benchmark sees it.
@@ -125,7 +125,8 @@ impl Node for NodeService {
     }
 
     async fn compact(&self, _: Request<CompactRequest>) -> Result<Response<CompactReply>, Status> {
-        self.cluster.compact().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let compacted = self.cluster.compact(PATIENCE).await;
+        compacted.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(CompactReply {}))
     }
 }

@@ -159,7 +159,9 @@ impl Ledger {
     ) -> Result<(), Fault> {
         let Some(place) = self.places.get(identifier) else { return Ok(()) };
         let found = match listed.get(key) {
-            Some(session) if session.epoch == place.epoch && name_of(&session.backend_name) == place.backend => {
+            Some(session)
+                if session.epoch == place.epoch && name_of(&session.backend_name) == place.backend =>
+            {
                 return Ok(());
             }
             Some(session) => format!("it at {} by epoch {}", session.backend_name, session.epoch),

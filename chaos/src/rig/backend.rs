@@ -113,7 +113,8 @@ impl Application {
             return answer;
         }
         let key = request.headers().get("stickler-session");
-        let epoch = request.headers().get("stickler-epoch").and_then(|epoch| epoch.to_str().ok()?.parse().ok());
+        let epoch =
+            request.headers().get("stickler-epoch").and_then(|epoch| epoch.to_str().ok()?.parse().ok());
         if let Some(key) = key {
             headers.insert("x-key", key.clone());
             if let (Ok(key), Some(epoch)) = (key.to_str(), epoch) {

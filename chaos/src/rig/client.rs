@@ -146,7 +146,7 @@ fn read_answer(door: Door, status: StatusCode, headers: &HeaderMap) -> Answer {
     let revealed = door.cookie().and_then(|cookie| {
         let lines = headers.get_all(SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.filter_map(|line| line.split(';').next()?.trim().split_once('='));
-        pairs.filter(|(name, _)| *name == cookie).map(|(_, value)| value.to_owned()).last()
+        pairs.filter(|(name, _)| *name == cookie).map(|(_, value)| value.to_owned()).next_back()
     });
     Answer {
         status: status.as_u16(),

@@ -113,9 +113,10 @@ impl Rig {
         fs::write(plan.directory.join("cluster.toml"), plan.cluster_text())?;
         let witness = Arc::new(Witness::default());
         let run = stage.seed.child("identifiers").rng().random();
-        let backends = plan.backends.iter().map(|backend| {
-            Backend::new(backend.name.clone(), backend.address, run, Arc::clone(&witness))
-        });
+        let backends = plan
+            .backends
+            .iter()
+            .map(|backend| Backend::new(backend.name.clone(), backend.address, run, Arc::clone(&witness)));
         Ok(Self {
             outside: stage.outside.clone(),
             backends: backends.collect(),
@@ -141,15 +142,15 @@ impl Rig {
         self.settle().await?;
         self.until("all backends are up", async |rig| {
             let backends = rig.admins[0].backends().await.map_err(|error| error.to_string())?;
-            if backends.iter().all(|backend| backend.health == "up") { Ok(()) } else { Err(format!("{backends:?}")) }
+            if backends.iter().all(|backend| backend.health == "up") {
+                Ok(())
+            } else {
+                Err(format!("{backends:?}"))
+            }
         })
         .await?;
-        self.settle().await
-    }
-
-    /// What the run gets from outside.
-    pub(crate) fn outside(&self) -> &Outside {
-        &self.outside
+        self.settle().await?;
+        Ok(())
     }
 
     /// Now.

@@ -55,7 +55,8 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
 
         gaps.add(longest_gap(&probes, killed.0, until.0));
         let known = |probe: &&Probe| matches!(probe.kind, Kind::Known(_)) && probe.ended.0 >= killed.0;
-        let waits: Durations = probes.iter().filter(known).map(|probe| probe.ended.since(probe.began)).collect();
+        let waits: Durations =
+            probes.iter().filter(known).map(|probe| probe.ended.since(probe.began)).collect();
         known_worst.add(waits.worst());
         known_all.extend(waits);
         for probe in probes {
@@ -66,9 +67,19 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     }
     rig.settle().await?;
     report.figure("leaders killed", stage.rounds);
-    report.bar("median gap without a new session", milliseconds(gaps.median()), "300 ms at most", gaps.median() <= MEDIAN_GAP);
+    report.bar(
+        "median gap without a new session",
+        milliseconds(gaps.median()),
+        "300 ms at most",
+        gaps.median() <= MEDIAN_GAP,
+    );
     report.figure("90th percentile", milliseconds(gaps.quantile(0.9)));
-    report.bar("worst gap without a new session", milliseconds(gaps.worst()), "1 s at most", gaps.worst() <= WORST_GAP);
+    report.bar(
+        "worst gap without a new session",
+        milliseconds(gaps.worst()),
+        "1 s at most",
+        gaps.worst() <= WORST_GAP,
+    );
     report.figure("known sessions' requests from the kills on", known_all.count());
     report.figure("their median", milliseconds(known_all.median()));
     report.figure("their 99th percentile", milliseconds(known_all.quantile(0.99)));

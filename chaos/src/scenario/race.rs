@@ -111,18 +111,21 @@ fn judge(sessions: &[Identifier], answers: Raced, report: &mut Report) {
                 }
                 backends.entry(identifier).or_default().insert(answer.backend);
             }
-            Ok(answer) => report.fault(format!(
-                "{identifier}: {} {}",
-                answer.status,
-                answer.error.unwrap_or_default()
-            )),
+            Ok(answer) => {
+                report.fault(format!("{identifier}: {} {}", answer.status, answer.error.unwrap_or_default()))
+            }
             Err(error) => report.fault(format!("{identifier}: {error}")),
         }
     }
     let split = backends.values().filter(|backends| backends.len() > 1).count();
     let used: BTreeSet<&String> = backends.values().flatten().collect();
     report.figure("sessions", sessions.len());
-    report.bar("first requests served", served, format!("{requests}, all"), served == sessions.len() * REQUESTS);
+    report.bar(
+        "first requests served",
+        served,
+        format!("{requests}, all"),
+        served == sessions.len() * REQUESTS,
+    );
     report.bar("sessions with two backends", split, "0", split == 0);
     report.bar("backends in use", used.len(), "more than one", used.len() > 1);
     report.figure("median first request", milliseconds(durations.median()));

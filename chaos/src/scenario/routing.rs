@@ -20,15 +20,16 @@ pub(super) async fn begin_sessions(
     stage: &Stage,
     nodes: Vec<SocketAddr>,
     name: &str,
-    most: usize,
+    count: usize,
     ledger: &mut Ledger,
     report: &mut Report,
 ) -> Result<(), ScenarioError> {
+    let enough = ledger.len() + count;
     let load = NewSessions {
         outside: stage.outside.clone(),
         nodes,
         callers: CALLERS,
-        most,
+        most: count,
         stop: Shutdown::new(),
         name: name.to_owned(),
     };
@@ -38,9 +39,10 @@ pub(super) async fn begin_sessions(
         let failures = made.refused + made.broken;
         report.fault(format!("{failures} first requests were not served, the first one: {failure}"));
     }
+    report.faults((made.withheld > 0).then(|| format!("{} identifiers were held back", made.withheld)));
     enter(&made, ledger, report);
-    if ledger.len() < most {
-        return Err(ScenarioError::Scene(format!("only {} of {most} sessions were begun", ledger.len())));
+    if ledger.len() < enough {
+        return Err(ScenarioError::Scene(format!("there are {} sessions, not {enough}", ledger.len())));
     }
     Ok(())
 }

@@ -69,6 +69,7 @@ impl ClientWorkers {
                 served = revision;
             }
             tokio::select! {
+                biased;
                 () = self.shutdown.wait() => break,
                 changed = changes.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(TRY_AGAIN), if !complete => {}

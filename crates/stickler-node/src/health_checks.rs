@@ -48,6 +48,7 @@ pub(crate) async fn run(cluster: Cluster, proxy: Proxy, shutdown: Shutdown) {
         findings.follow_suspicions(&catalog, &prober);
         findings.report(&cluster, &catalog);
         tokio::select! {
+            biased;
             () = shutdown.wait() => return,
             changed = changes.changed() => if changed.is_err() { return },
             event = events.recv() => match event {

@@ -55,11 +55,13 @@ impl StatusPages {
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let permit = tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 permit = Arc::clone(&connections).acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return };
             let accepted = tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 accepted = listener.accept() => accepted,
             };
@@ -74,6 +76,7 @@ impl StatusPages {
             let (pages, shutdown) = (Arc::clone(&pages), shutdown.clone());
             tokio::spawn(async move {
                 tokio::select! {
+                    biased;
                     () = shutdown.wait() => {}
                     _ = tokio::time::timeout(CONNECTION_TIMEOUT, pages.talk(stream)) => {}
                 }

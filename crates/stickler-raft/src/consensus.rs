@@ -198,6 +198,7 @@ impl Tasks<'_> {
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             let ended = tokio::select! {
+                biased;
                 () = shutdown.wait() => Ok(()),
                 ended = founding.run() => ended,
             };
@@ -231,6 +232,7 @@ fn watch_leader(raft: &Raft, shutdown: &Shutdown) -> watch::Receiver<Option<Node
             let now = metrics.borrow_watched().current_leader.map(NodeId);
             leader.send_if_modified(|known| std::mem::replace(known, now) != now);
             tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 changed = metrics.changed() => if changed.is_err() { break },
             }

@@ -9,13 +9,17 @@ use stickler_core::ids::NodeId;
 use stickler_rt::{Clock, Shutdown};
 use tokio::sync::mpsc;
 
-use crate::raft::Raft;
+use crate::raft::{Raft, Types};
 
-/// Pause between two requests of one node.
-const PAUSE: Duration = Duration::from_millis(15);
+/// Pause between two requests of one node. While the node's own lease for the old leader lasts, a request
+/// is refused without a message.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Head start of one node over the next, so that two don't split the votes.
-const HEAD_START: Duration = Duration::from_millis(40);
+/// Head start of one node over the next, so that two don't split the votes: as long as an election takes.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+/// How long an election that has begun is left alone: another request would begin it anew.
+const ELECTION: Duration = Duration::from_millis(150);
 
 /// How long to go on asking. Then openraft's own timer is long due.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -33,6 +37,7 @@ impl Elector {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         loop {
             let lost = tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 lost = self.lost_leader.recv() => match lost {
                     Some(lost) => lost,
@@ -40,6 +45,7 @@ impl Elector {
                 },
             };
             tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 () = self.replace(lost) => {}
             }
@@ -49,24 +55,52 @@ impl Elector {
     }
 
     async fn replace(&self, lost: NodeId) {
-        let (term, rank) = {
-            let metrics = self.raft.metrics().borrow_watched().clone();
-            let voters = metrics.membership_config.membership().voter_ids();
+        let mut metrics = self.raft.metrics();
+        let (mut term, rank) = {
+            let now = metrics.borrow_and_update();
+            let voters = now.membership_config.membership().voter_ids();
             let rank = voters.filter(|voter| *voter != lost.0 && *voter < self.own.0).count();
-            (metrics.current_term, u32::try_from(rank).unwrap_or(u32::MAX))
+            (now.current_term, u32::try_from(rank).unwrap_or(u32::MAX))
         };
         tracing::info!(node = %lost, term, "connection to the leader broke");
-        tokio::time::sleep(HEAD_START * rank).await;
         let give_up = self.clock.now() + LONGEST;
-        while self.clock.now() < give_up {
-            let settled = {
-                let metrics = self.raft.metrics().borrow_watched().clone();
-                metrics.current_term > term && metrics.current_leader.is_some()
-            };
-            if settled || self.raft.trigger().elect(true).await.is_err() {
+        let mut patience = HEAD_START * rank;
+        loop {
+            // Waits its turn, but no longer than until somebody leads.
+            let settled = metrics_until(&mut metrics, patience, |now| {
+                now.current_leader.is_some_and(|leader| leader != lost.0 || now.current_term > term)
+            });
+            if settled.await || self.clock.now() >= give_up {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            let current = metrics.borrow_and_update().current_term;
+            if current > term {
+                term = current;
+                patience = ELECTION;
+                continue;
+            }
+            if self.raft.trigger().elect(true).await.is_err() {
+                return;
+            }
+            patience = PAUSE;
         }
     }
+}
+
+type Metrics = openraft::RaftMetrics<Types>;
+
+/// Whether `wanted` has come true within `patience`.
+async fn metrics_until(
+    metrics: &mut openraft::type_config::alias::WatchReceiverOf<Types, Metrics>,
+    patience: Duration,
+    wanted: impl Fn(&Metrics) -> bool,
+) -> bool {
+    let waiting = async {
+        while !wanted(&metrics.borrow_and_update()) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(patience, waiting).await.is_ok()
 }

@@ -176,6 +176,7 @@ pub(crate) async fn record_birth(
             }
         }
         tokio::select! {
+            biased;
             () = shutdown.wait() => return,
             changed = term.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(PAUSE), if leads => {}

@@ -64,6 +64,7 @@ impl LeaseHolder {
     /// Runs until `shutdown`.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
+            biased;
             () = shutdown.wait() => {}
             () = self.hold() => {}
         }
@@ -148,6 +149,7 @@ impl LeaseHolder {
             }
             let wake_at = unanswered.map_or(ask_at, |asked| asked + PATIENCE);
             tokio::select! {
+                biased;
                 changed = self.leader.changed() => {
                     if changed.is_err() || unanswered.is_none() || self.leader.borrow().is_some() {
                         return Ended::LeaderChanged;
@@ -246,6 +248,7 @@ async fn relay_to_peer(
         }
     };
     tokio::select! {
+        biased;
         () = sending => {}
         () = receiving => {}
     }

@@ -99,6 +99,7 @@ impl OfficeOwner {
             self.announce(&mut desk);
             let next = desk.book.as_ref().and_then(|book| book.next_change(self.clock.now().0));
             tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = applied.changed() => if changed.is_err() { return },

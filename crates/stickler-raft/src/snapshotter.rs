@@ -29,6 +29,7 @@ pub(crate) async fn run(raft: Raft, published: Arc<Published>, shutdown: Shutdow
             }
         }
         tokio::select! {
+            biased;
             () = shutdown.wait() => return,
             changed = applied.changed() => if changed.is_err() { return },
         }

@@ -38,6 +38,7 @@ impl Sweeper {
         let mut revision = Revision(0);
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.wait() => return,
                 () = tokio::time::sleep(PAUSE) => {}
             }

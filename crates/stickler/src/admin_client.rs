@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stickler_proto::admin::admin_client::AdminClient as Stub;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use crate::failure::Failure;
 
@@ -173,10 +173,17 @@ impl Nodes {
     }
 }
 
-/// A stream that ended before its end.
-#[must_use]
-pub fn broken_stream(status: &Status) -> Failure {
-    Failure::Unreachable(format!("the list is incomplete: {}", causes(status)))
+/// The next message of a list; `None` at its end.
+///
+/// # Errors
+/// [`Failure::Unreachable`] when the list ends before its end, or stalls.
+pub async fn next_of<T>(list: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+    let incomplete = |reason: String| Failure::Unreachable(format!("the list is incomplete: {reason}"));
+    match tokio::time::timeout(ANSWER_TIMEOUT, list.message()).await {
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(status)) => Err(incomplete(causes(&status))),
+        Err(_) => Err(incomplete(format!("nothing came within {ANSWER_TIMEOUT:?}"))),
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const VARIABLE: &str = "STICKLER_LOG";
 
 /// What is logged without the variable. openraft and sled tell much that only their authors need.
-const DEFAULT: &str = "info,openraft=warn,sled=warn";
+const DEFAULT: &str = "info,openraft=error,sled=warn";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -33,7 +33,8 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
         Ok(_) | Err(std::env::VarError::NotPresent) => DEFAULT.to_owned(),
         Err(error) => return Err(Failure::Usage(format!("{VARIABLE}: {error}"))),
     };
-    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
+    // Who changed what is noted at any level, unless `audit` is named.
+    let filter = EnvFilter::try_new(format!("audit=info,{wanted}")).map_err(|error| {
         Failure::Usage(format!(
             "{VARIABLE}={wanted}: {error}; write a level such as \"debug\", or {DEFAULT:?}"
         ))

@@ -1,5 +1,7 @@
 //! `stickler dev` as a person uses it: started, tried out, interrupted.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

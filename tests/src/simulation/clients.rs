@@ -197,17 +197,23 @@ impl Client {
         for (name, value) in reply.cookies() {
             self.session.cookies.insert(name.to_owned(), value.to_owned());
         }
-        // A session whose identifier was kept back is none.
-        if had || self.has_identifier() {
+        if (had || self.has_identifier()) && self.has_cart(&reply) {
             self.session.record.take(&ledger, &self.name, node, asked, &reply);
         } else {
+            // A cart whose name was kept back belongs to nobody, and where the session is now is not known.
             ledger.count("identifiers held back");
+            self.session.record = Record::default();
         }
         true
     }
 
     fn has_identifier(&self) -> bool {
         self.kind == Kind::Api || !self.session.cookies.is_empty()
+    }
+
+    /// Whether the cart in an answer goes by the name that this browser has.
+    fn has_cart(&self, reply: &Reply) -> bool {
+        self.kind != Kind::Browser || self.session.cookies.get("SHOP").map(String::as_str) == reply.body.split(' ').nth(2)
     }
 
     fn headers(&self) -> Vec<(String, String)> {

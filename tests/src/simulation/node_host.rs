@@ -167,7 +167,7 @@ async fn apply(cluster: Cluster, document: ClusterDocument) {
 
 async fn carry_out(cluster: Cluster, order: Order) {
     match order {
-        Order::Compact => drop(cluster.compact().await),
+        Order::Compact => drop(cluster.compact(PATIENCE).await),
         Order::Admin(shop, admin) => {
             let known = {
                 let view = cluster.view();

@@ -61,7 +61,12 @@ struct Idle(Arc<Mutex<Vec<Client>>>);
 
 impl Prober {
     /// Starts to send to these nodes in turn.
-    pub(super) fn start(outside: &Outside, nodes: Vec<SocketAddr>, known: Vec<Identifier>, name: String) -> Self {
+    pub(super) fn start(
+        outside: &Outside,
+        nodes: Vec<SocketAddr>,
+        known: Vec<Identifier>,
+        name: String,
+    ) -> Self {
         let stop = Shutdown::new();
         let running = tokio::spawn(run(outside.clone(), nodes, known, name, stop.clone()));
         Self { stop, running }
@@ -112,7 +117,13 @@ async fn run(
     Ok(probes)
 }
 
-async fn first_request(outside: Outside, node: SocketAddr, idle: Idle, door: Door, value: Option<String>) -> Probe {
+async fn first_request(
+    outside: Outside,
+    node: SocketAddr,
+    idle: Idle,
+    door: Door,
+    value: Option<String>,
+) -> Probe {
     let mut client = idle.take(&outside, node);
     let began = outside.clock.now();
     let mut answer = client.visit_door(door, value.as_deref()).await;

@@ -71,6 +71,7 @@ impl AdminService {
             .add_service(service)
             .serve_with_incoming_shutdown(listener.into_connections(), shutdown.wait_owned());
         tokio::select! {
+            biased;
             served = serving => served,
             () = async {
                 shutdown.wait().await;

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use stickler_core::affinity::key::Identifier;
 use stickler_core::document::node::AdminAddress;
 use stickler_core::ids::{Incarnation, KeyHash, NodeId};
+use stickler_core::lease::Footing;
 use stickler_core::routing::Plan;
 use stickler_core::state::{Bind, BindOutcome, Command, Origin, Outcome, Report, SessionKey};
 use stickler_core::time::ClusterTime;
@@ -67,7 +68,7 @@ pub struct TestNode {
     pub shutdown: Shutdown,
     pub status_address: SocketAddr,
     pub socket: PathBuf,
-    pub directory: TempDir,
+    _directory: TempDir,
 }
 
 pub async fn listen() -> Box<dyn stickler_rt::Listener> {
@@ -79,8 +80,7 @@ impl TestNode {
     /// A cluster of one that leads.
     pub async fn start() -> Self {
         let node = Self::start_among(0).await;
-        until("a lease", || node.cluster.leads() && node.readiness.now().to_string().contains("document"))
-            .await;
+        until("a lease", || node.cluster.leads() && node.cluster.standing().footing == Footing::Leased).await;
         node
     }
 
@@ -111,7 +111,7 @@ impl TestNode {
         metrics.observe(Arc::default());
         let pages = StatusPages::new(cluster.clone(), readiness.clone(), metrics);
         tokio::spawn(pages.serve(status, shutdown.clone()));
-        Self { cluster, readiness, shutdown, status_address, socket, directory }
+        Self { cluster, readiness, shutdown, status_address, socket, _directory: directory }
     }
 
     pub async fn client(&self) -> AdminClient<Channel> {

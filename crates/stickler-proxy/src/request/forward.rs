@@ -150,6 +150,7 @@ impl Router {
         let mut outcome = None;
         let response = loop {
             tokio::select! {
+                biased;
                 response = &mut sent => break response?,
                 bound = &mut bound, if outcome.is_none() => outcome = Some(bound),
             }

@@ -15,8 +15,9 @@ pub(super) async fn wait(cluster: &Cluster, until: Until, deadline: Moment) -> b
             return true;
         }
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return false },
+            biased;
             () = clock.sleep_until(deadline) => return has_happened(cluster, until),
+            changed = changes.changed() => if changed.is_err() { return false },
         }
     }
 }

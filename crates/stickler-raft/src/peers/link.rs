@@ -24,6 +24,12 @@ pub(crate) const CREDENTIALS: &str = "stickler-peer-bin";
 /// Longest wait for a connection. Nodes are near each other; a dead one must not keep an election waiting.
 const CONNECT: Duration = Duration::from_millis(250);
 
+/// A connection on which nothing has come for this long is asked for a sign of life, and closed when none
+/// comes in time. Messages that a cut has dropped may not be sent again for many seconds after it is over,
+/// and calls would time out on the old connection all the while.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+const NO_SIGN_OF_LIFE: Duration = Duration::from_millis(750);
+
 /// Flow-control window of one stream and of a whole connection, in bytes: room for a full batch, so that
 /// one does not take several round trips.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -92,6 +98,9 @@ impl Links {
         Endpoint::from_shared(format!("http://{address}"))
             .expect("a socket address is a valid authority")
             .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(SIGN_OF_LIFE)
+            .keep_alive_timeout(NO_SIGN_OF_LIFE)
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {

@@ -33,6 +33,11 @@ const SNAPSHOT_PIECE: usize = 256 << 10;
 /// Longest wait for the whole of a snapshot: a million sessions are some 60 MB.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(120);
 
+/// Longest wait for an append. openraft gives it one heartbeat's time, in which a follower whose disk is busy
+/// can't have synced; giving up early only makes the leader send everything again. (Heartbeats have a task
+/// and a deadline of their own.)
+const APPEND_DEADLINE: Duration = Duration::from_millis(1000);
+
 /// How long an unreachable peer is left alone. Short: while it is, it gets no heartbeats, and one that
 /// comes back must not call an election first.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(50);
@@ -177,7 +182,7 @@ impl RaftNetworkV2<Types> for PeerConnection {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        self.call(Call::Append, &request, option.hard_ttl()).await
+        self.call(Call::Append, &request, option.hard_ttl().max(APPEND_DEADLINE)).await
     }
 
     async fn vote(
@@ -204,6 +209,7 @@ impl RaftNetworkV2<Types> for PeerConnection {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         tokio::select! {
+            biased;
             sent = tokio::time::timeout(SNAPSHOT_DEADLINE, self.send_snapshot(vote, snapshot)) => {
                 sent.unwrap_or_else(|_| {
                     Err(StreamingError::Timeout(Timeout {

@@ -24,7 +24,7 @@ const BATCH: usize = 4096;
 const UNDER_WAY: usize = 2;
 
 /// How long to wait before asking again when nobody leads.
-const NO_LEADER_PAUSE: Duration = Duration::from_millis(5);
+const NO_LEADER_PAUSE: Duration = Duration::from_millis(10);
 
 type Tried = (Vec<Proposal>, Result<(LogIndex, Vec<Outcome>), NotCommitted>);
 

@@ -113,6 +113,7 @@ async fn read(
         Ok(())
     };
     tokio::select! {
+        biased;
         ended = reading => ended,
         () = relaying => Ok(()),
     }

@@ -6,7 +6,7 @@ use stickler_proto::admin::{
 
 use super::Target;
 use super::backends::{backend_name, named};
-use crate::admin_client::{Purpose, broken_stream};
+use crate::admin_client::{Purpose, next_of};
 use crate::failure::Failure;
 use crate::printer::{self, Format, JsonArray, Table};
 
@@ -148,7 +148,7 @@ async fn list(options: &ListOptions) -> Result<(), Failure> {
         .await?;
     let mut listed = Listed::begin(options.target.output)?;
     let mut count = 0;
-    while let Some(reply) = stream.message().await.map_err(|status| broken_stream(&status))? {
+    while let Some(reply) = next_of(&mut stream).await? {
         count += u64::try_from(reply.sessions.len()).unwrap_or(u64::MAX);
         listed.add(reply.sessions)?;
     }

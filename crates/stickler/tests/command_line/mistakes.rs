@@ -29,7 +29,7 @@ fn check_knows_both_documents_and_finds_the_problems_of_all_files() {
 
     let said = stickler(&["check", &good, &bad, &node, "nowhere.toml"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    for part in [&format!("{bad}:17:"), "card", &format!("{node}:2:"), "nowhere.toml: "] {
+    for part in [&format!("{bad}:18:"), "card", &format!("{node}:2:"), "nowhere.toml: "] {
         assert!(said.errors.contains(part), "no {part}: {}", said.errors);
     }
 }
@@ -42,7 +42,7 @@ fn check_tells_programs_where_each_problem_is() {
     assert_eq!(said.code, Some(2));
     let json: serde_json::Value = serde_json::from_str(&said.output).unwrap();
     let file = &json["files"][0];
-    assert_eq!((&file["kind"], &file["problems"][0]["line"]), (&"cluster".into(), &17.into()), "{json}");
+    assert_eq!((&file["kind"], &file["problems"][0]["line"]), (&"cluster".into(), &18.into()), "{json}");
 }
 
 #[test]

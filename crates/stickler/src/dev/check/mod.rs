@@ -6,6 +6,8 @@ mod shopper;
 mod table;
 mod verdict;
 
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use super::rig::{Rig, RigError};
 use super::terminal::say;
 use record::{Run, Visit};
 use shopper::{Kind, Shopper, Surroundings};
+use verdict::Failure;
 
 /// Shoppers that stay from the beginning to the end.
 const SHOPPERS: usize = 60;
@@ -36,8 +39,8 @@ const TOGETHER: Duration = Duration::from_secs(6);
 const WITHOUT_BACKEND: Duration = Duration::from_secs(10);
 /// How long a cluster may take to say who leads, while nothing is wrong with it.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The failures that are printed; there may be one for each request.
-const FAILURES_SHOWN: usize = 20;
+/// The failures of one kind that are printed; there may be one for each request.
+const FAILURES_SHOWN: usize = 5;
 
 /// Why a check came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -60,17 +63,27 @@ pub(super) async fn run(rig: &mut Rig, outside: &Outside) -> Result<bool, CheckE
     let run = shop(rig, outside).await?;
     let verdict = verdict::judge(&run);
     say(format_args!("\n{}", table::render(&verdict.counts)));
-    for failure in verdict.failures.iter().take(FAILURES_SHOWN) {
-        say(format_args!("FAILED: {failure}"));
-    }
-    let more = verdict.failures.len().saturating_sub(FAILURES_SHOWN);
-    if more > 0 {
-        say(format_args!("FAILED: and {more} more"));
-    }
+    tell_failures(&verdict.failures);
     if verdict.failures.is_empty() {
         say("Passed.");
     }
     Ok(verdict.failures.is_empty())
+}
+
+/// A few of each kind, so that many of one don't hide another.
+fn tell_failures(failures: &[Failure]) {
+    let mut told: HashMap<Discriminant<Failure>, usize> = HashMap::new();
+    for failure in failures {
+        let count = told.entry(discriminant(failure)).or_default();
+        *count += 1;
+        if *count <= FAILURES_SHOWN {
+            say(format_args!("FAILED: {failure}"));
+        }
+    }
+    let more: usize = told.values().map(|count| count.saturating_sub(FAILURES_SHOWN)).sum();
+    if more > 0 {
+        say(format_args!("FAILED: and {more} more like these"));
+    }
 }
 
 /// Lets shoppers in, kills, and notes everything.

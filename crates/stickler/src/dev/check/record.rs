@@ -23,6 +23,9 @@ pub(super) struct Visit {
     pub client: String,
     /// Whether the client goes on until the end of the run, rather than to leave after a few requests.
     pub stays: bool,
+    /// Whether its first answer proves a committed bind. That of Stickler's own cookie does not: a node that
+    /// has lost the others seals a token without a record.
+    pub proves_bind: bool,
     /// What the client did, in this order.
     pub exchanges: Vec<Exchange>,
 }

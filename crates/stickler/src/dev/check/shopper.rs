@@ -101,7 +101,12 @@ impl Shopper {
             client: RetryingClient::new(Arc::clone(&around.network), Arc::clone(&around.nodes), first),
             clock: around.clock.clone(),
             closing: around.closing.clone(),
-            visit: Visit { client, stays: true, exchanges: Vec::new() },
+            visit: Visit {
+                client,
+                stays: true,
+                proves_bind: !matches!(kind, Kind::Token),
+                exchanges: Vec::new(),
+            },
         }
     }
 

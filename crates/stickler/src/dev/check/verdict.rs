@@ -62,7 +62,8 @@ pub(super) fn judge(run: &Run) -> Verdict {
     let mut verdict = Verdict { counts: Counts::default(), failures: Vec::new() };
     let mut binds = Vec::new();
     for visit in &run.visits {
-        binds.extend(judge_visit(run, visit, &mut verdict));
+        let began = judge_visit(run, visit, &mut verdict);
+        binds.extend(began.filter(|_| visit.proves_bind));
     }
     verdict.judge_binds(run, binds);
     if verdict.counts.moved == 0 {

@@ -23,7 +23,7 @@ fn failed(number: u64, ended: u64) -> Exchange {
 }
 
 fn visit(client: &str, exchanges: Vec<Exchange>) -> Visit {
-    Visit { client: client.to_owned(), stays: true, exchanges }
+    Visit { client: client.to_owned(), stays: true, proves_bind: true, exchanges }
 }
 
 /// One that stays on a backend which lives, one that moves away from the dead one, and a new session every
@@ -195,6 +195,18 @@ fn a_second_without_a_new_session_is_found_wherever_it_lies() {
         assert!(failures.iter().any(long_enough), "{hole:?}: {failures:?}");
         assert!(counts.longest_without_bind >= LONGEST_WITHOUT_BIND);
     }
+}
+
+#[test]
+fn sessions_that_begin_without_a_bind_do_not_hide_that_there_is_none() {
+    let (counts, failures) = failures_with(|run| {
+        for visit in run.visits.iter_mut().filter(|visit| visit.exchanges[0].ended > at(10_000)) {
+            visit.proves_bind = false;
+        }
+    });
+    let lasted = Duration::from_secs(20);
+    assert_eq!(only(&failures), &Failure::NoNewBind { after: Duration::from_secs(10), lasted });
+    assert_eq!((counts.sessions, counts.longest_without_bind), (61, lasted));
 }
 
 #[test]
