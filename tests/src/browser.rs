@@ -54,7 +54,11 @@ impl Browser {
     ///
     /// # Errors
     /// Whatever broke.
-    pub async fn get(&mut self, node: SocketAddr, path: &str) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn get(
+        &mut self,
+        node: SocketAddr,
+        path: &str,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(node).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driving = tokio::spawn(connection);

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, LogIndex, NodeId, PoolId, Revision};
-use stickler_core::state::{
-    ApplyDocument, Bind, BindOutcome, Command, Origin, Outcome, Report, SessionKey,
-};
+use stickler_core::state::{ApplyDocument, Bind, BindOutcome, Command, Origin, Outcome, Report, SessionKey};
 use stickler_core::time::ClusterTime;
 use stickler_raft::store::DataDirectory;
 use stickler_raft::{Answer, Cluster, ConsensusConfig, Disk, Persistence, ProposeError};
@@ -166,9 +164,10 @@ impl TestCluster {
 }
 
 async fn listen(address: SocketAddr) -> Box<dyn stickler_rt::Listener> {
-    until("the address is free", || async move {
-        TcpNetwork.bind(address, BindOptions::default()).await.ok()
-    })
+    until(
+        "the address is free",
+        || async move { TcpNetwork.bind(address, BindOptions::default()).await.ok() },
+    )
     .await
 }
 

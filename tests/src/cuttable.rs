@@ -48,7 +48,11 @@ impl CuttableNetwork {
 }
 
 impl Network for CuttableNetwork {
-    fn bind(&self, address: SocketAddr, options: BindOptions) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+    fn bind(
+        &self,
+        address: SocketAddr,
+        options: BindOptions,
+    ) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         async move { TcpNetwork.bind(address, options).await }.boxed()
     }
 
@@ -106,14 +110,22 @@ impl CuttableStream {
 }
 
 impl AsyncRead for CuttableStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_link(context))?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for CuttableStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         std::task::ready!(self.poll_link(context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -1,10 +1,10 @@
 //! Support for tests of whole nodes: clusters that are started, killed and asked within one process.
 
+pub mod browser;
 pub mod cluster;
+pub mod cuttable;
 pub mod documents;
 pub mod log;
-pub mod browser;
-pub mod cuttable;
 pub mod nodes;
 pub mod shop;
 pub mod simulation;

@@ -104,8 +104,7 @@ impl TestNodes {
     pub fn cut(&self, node: NodeId) {
         for (other, network) in &self.networks {
             if *other == node {
-                let peers: BTreeSet<SocketAddr> =
-                    self.files.values().map(|file| file.peer_address).collect();
+                let peers: BTreeSet<SocketAddr> = self.files.values().map(|file| file.peer_address).collect();
                 network.cut(peers.into_iter().filter(|peer| *peer != self.files[&node].peer_address));
             } else {
                 network.cut([self.files[&node].peer_address]);
@@ -211,7 +210,8 @@ impl TestNodes {
             (*id, record.revision)
         };
         let command = Command::SetAdmin(SetAdmin { backend, admin, expected });
-        let answer = cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
+        let answer =
+            cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
         assert!(matches!(answer.outcome, Outcome::Admin(AdminOutcome::Done(_))), "{answer:?}");
         let at = answer.index;
         until("all nodes that hold a lease know", || {

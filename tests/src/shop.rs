@@ -130,7 +130,11 @@ async fn answer(
         return Ok(Response::new(Full::from("ok")));
     }
     let headers = request.headers().clone();
-    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { path: path.clone(), headers: headers.clone() });
+    shared
+        .seen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Seen { path: path.clone(), headers: headers.clone() });
     let shown = cookie(&headers, COOKIE).or_else(|| header(&headers, "x-session"));
     let fresh = shown.is_none() || path == "/login";
     let session = match shown.clone().filter(|_| !fresh) {

@@ -104,10 +104,8 @@ impl World {
         for part in wanted.chunks(wanted.len() / 16 + 1) {
             let part = part.to_vec();
             tasks.push(tokio::spawn(async move {
-                let mut connection = until("the node listens", || async {
-                    KeptConnection::open(address).await.ok()
-                })
-                .await;
+                let mut connection =
+                    until("the node listens", || async { KeptConnection::open(address).await.ok() }).await;
                 let mut held_back = 0;
                 for (value, backend) in part {
                     let reply = loop {

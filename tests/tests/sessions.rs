@@ -46,7 +46,8 @@ async fn a_session_with_sticklers_cookie_stays_on_its_backend_through_every_node
             assert!(!reply.headers.contains_key("set-cookie"), "sent only when it changes: {reply:?}");
         }
     }
-    let leaked = nodes.shops.iter().flat_map(|shop| shop.seen()).any(|seen| seen.headers.contains_key("cookie"));
+    let leaked =
+        nodes.shops.iter().flat_map(|shop| shop.seen()).any(|seen| seen.headers.contains_key("cookie"));
     assert!(!leaked, "the backend does not see Stickler's cookie");
 }
 
@@ -101,12 +102,18 @@ async fn a_login_that_changes_the_identifier_keeps_the_backend_and_logout_ends_t
     assert_ne!(browser.cookies, before.cookies, "the application gave a new identifier");
     for node in nodes.addresses() {
         assert_eq!(browser.clone().get(node, "/").await.unwrap().backend(), first.backend());
-        assert_eq!(before.clone().get(node, "/").await.unwrap().backend(), first.backend(), "the old one follows");
+        assert_eq!(
+            before.clone().get(node, "/").await.unwrap().backend(),
+            first.backend(),
+            "the old one follows"
+        );
     }
     browser.get(nodes.addresses()[2], "/logout").await.unwrap();
     let (_, cluster) = nodes.running().next().unwrap();
     stickler_tests::cluster::until("the session has ended", || {
-        std::future::ready((cluster.view().counts.of_backend(nodes.backend(&first.backend())) == 0).then_some(()))
+        std::future::ready(
+            (cluster.view().counts.of_backend(nodes.backend(&first.backend())) == 0).then_some(()),
+        )
     })
     .await;
 }

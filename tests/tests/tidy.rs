@@ -59,7 +59,10 @@ fn arrows_between_crates_go_one_way() {
             "stickler-node",
             &["stickler-core", "stickler-proto", "stickler-proxy", "stickler-raft", "stickler-rt"][..],
         ),
-        ("stickler", &["stickler-core", "stickler-node", "stickler-proto", "stickler-raft", "stickler-rt"][..]),
+        (
+            "stickler",
+            &["stickler-core", "stickler-node", "stickler-proto", "stickler-raft", "stickler-rt"][..],
+        ),
         // A black box to chaos: it may speak to the product, not link it.
         ("stickler-chaos", &["stickler-proto"][..]),
     ]);
@@ -74,7 +77,10 @@ fn arrows_between_crates_go_one_way() {
 #[test]
 fn crates_name_only_what_they_may() {
     let forbidden: [(&str, &[&str]); 3] = [
-        ("crates/stickler-core/src", &["tokio", "openraft", "sled::", "bincode", "Instant::now", "SystemTime"]),
+        (
+            "crates/stickler-core/src",
+            &["tokio", "openraft", "sled::", "bincode", "Instant::now", "SystemTime"],
+        ),
         ("crates/stickler-proxy/src", &["openraft", "tonic", "sled::"]),
         ("chaos/src", &["stickler_core", "stickler_raft", "stickler_proxy", "stickler_node"]),
     ];
@@ -121,7 +127,8 @@ fn files_are_rooms_not_halls() {
 fn nothing_is_left_open() {
     // Put together here, so that this file does not find itself.
     let marks = ["TO", "FIX", "XX"].iter().zip(["DO", "ME", "X"]).map(|(start, end)| format!("{start}{end}"));
-    let marks: Vec<String> = marks.chain(["to".to_owned() + "do!(", "unimple".to_owned() + "mented!("]).collect();
+    let marks: Vec<String> =
+        marks.chain(["to".to_owned() + "do!(", "unimple".to_owned() + "mented!("]).collect();
     for folder in ["crates", "tests", "chaos", "bench"] {
         for (path, text) in sources(folder) {
             for mark in &marks {

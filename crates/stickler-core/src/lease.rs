@@ -108,7 +108,12 @@ impl LeaseBook {
     ///
     /// # Errors
     /// [`Denial`]; the node may ask again at once.
-    pub fn request(&mut self, now: Reading, request: &LeaseRequest, office: &Office) -> Result<Duration, Denial> {
+    pub fn request(
+        &mut self,
+        now: Reading,
+        request: &LeaseRequest,
+        office: &Office,
+    ) -> Result<Duration, Denial> {
         self.note_commit(now, office.commit);
         let acknowledged = office.quorum_acknowledged.ok_or(Denial::NoQuorum)?;
         let left = LEASE.saturating_sub(now.saturating_sub(acknowledged));

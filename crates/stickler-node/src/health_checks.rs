@@ -94,7 +94,8 @@ impl Findings {
         let now = cluster.outside().clock.now();
         for (backend, found) in &mut self.found {
             let known = catalog.backends.get(backend).and_then(|record| record.health.reports.get(&node));
-            let in_state = known.is_some_and(|known| known.incarnation == incarnation && known.up == found.up);
+            let in_state =
+                known.is_some_and(|known| known.incarnation == incarnation && known.up == found.up);
             let on_its_way = found.reported.is_some_and(|at| now.since(at) < PATIENCE);
             if in_state || on_its_way {
                 continue;

@@ -9,6 +9,7 @@ use stickler_node::Node;
 use stickler_rt::{Outside, Shutdown};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::demo_shop::stdin_closed;
 use crate::document_file;
 use crate::failure::Failure;
 
@@ -21,6 +22,9 @@ pub struct RunOptions {
     /// The node file: who this node is
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Stop, too, when standard input is closed: so that the node ends with the process that started it
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 /// Runs the node until SIGTERM or SIGINT. The file is checked before anything is started.
@@ -37,13 +41,13 @@ pub fn run(options: &RunOptions) -> Result<(), Failure> {
         .thread_name("stickler")
         .build()
         .map_err(refused)?;
-    let ended = runtime.block_on(serve(file));
+    let ended = runtime.block_on(serve(file, options.until_stdin_closes));
     // A thread that the disk holds up must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn serve(file: NodeFile) -> Result<(), Failure> {
+async fn serve(file: NodeFile, until_stdin_closes: bool) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let outside = Outside::of_process().map_err(refused)?;
     let disk = Node::open_directory(&file, &outside).map_err(refused)?;
@@ -51,6 +55,10 @@ async fn serve(file: NodeFile) -> Result<(), Failure> {
     let ended = tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
+            Ok(())
+        }
+        () = stdin_closed(), if until_stdin_closes => {
+            tracing::info!("stopping: standard input was closed");
             Ok(())
         }
         error = node.failed() => Err(refused(error)),

@@ -71,8 +71,15 @@ impl Clients {
             let name = format!("{:?}-{number}", kinds[number % kinds.len()]).to_lowercase();
             let random = shared.seed.child(&name).rng();
             let session = Session { number: 0, cookies: BTreeMap::new(), record: Record::default() };
-            Client { name, kind: kinds[number % kinds.len()], shared: Arc::clone(&shared), random, session, items: 0 }
-                .run()
+            Client {
+                name,
+                kind: kinds[number % kinds.len()],
+                shared: Arc::clone(&shared),
+                random,
+                session,
+                items: 0,
+            }
+            .run()
         });
         join_all(all).await;
         Ok(())
@@ -160,7 +167,9 @@ impl Client {
                     self.pause(400).await;
                 }
                 if !answered {
-                    self.shared.ledger.violated(format!("{} gets no answer through node {node} in calm times", self.name));
+                    self.shared
+                        .ledger
+                        .violated(format!("{} gets no answer through node {node} in calm times", self.name));
                 }
             }
             if !self.session.record.is_known() {
@@ -213,7 +222,8 @@ impl Client {
 
     /// Whether the cart in an answer goes by the name that this browser has.
     fn has_cart(&self, reply: &Reply) -> bool {
-        self.kind != Kind::Browser || self.session.cookies.get("SHOP").map(String::as_str) == reply.body.split(' ').nth(2)
+        self.kind != Kind::Browser
+            || self.session.cookies.get("SHOP").map(String::as_str) == reply.body.split(' ').nth(2)
     }
 
     fn headers(&self) -> Vec<(String, String)> {

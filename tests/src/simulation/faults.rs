@@ -184,9 +184,10 @@ impl Faults {
     }
 
     fn kill(&mut self, sim: &mut Sim<'_>, now: Duration, shop: &'static str, until: Duration) {
-        let busy = self.pending.iter().any(|(_, undo)| {
-            matches!(undo, Undo::Open(down) | Undo::Restart(down) if *down == shop)
-        });
+        let busy = self
+            .pending
+            .iter()
+            .any(|(_, undo)| matches!(undo, Undo::Open(down) | Undo::Restart(down) if *down == shop));
         if busy {
             return;
         }

@@ -88,7 +88,13 @@ impl Contents {
     /// # Errors
     /// When another one (or the same) used a higher epoch before, or a lower one later. Hosts are
     /// simulated one after the other, so reports come in any order within a tick.
-    pub fn routes(&mut self, at: Duration, node: NodeId, session: KeyHash, epoch: Epoch) -> Result<(), String> {
+    pub fn routes(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        session: KeyHash,
+        epoch: Epoch,
+    ) -> Result<(), String> {
         let epochs = self.routed.entry(session).or_default();
         let seen = epochs.entry(epoch).or_insert(Routed { first: (at, node), last: (at, node) });
         if at < seen.first.0 {
@@ -98,7 +104,8 @@ impl Contents {
             seen.last = (at, node);
         }
         for (other, routed) in epochs.iter() {
-            let (early, late) = if *other < epoch { (routed.last, (at, node)) } else { ((at, node), routed.first) };
+            let (early, late) =
+                if *other < epoch { (routed.last, (at, node)) } else { ((at, node), routed.first) };
             if *other != epoch && early.0 > late.0 {
                 return Err(format!(
                     "I5 OneOwner: session {session} was routed by epoch {} on node {} at {:?}, after epoch {} was used \
@@ -139,6 +146,10 @@ impl Contents {
     /// Whether a response that a client got through a node may stem from such a request.
     #[must_use]
     pub fn may_be_isolated(&self, node: NodeId, shop: &str, from: Duration) -> bool {
-        self.isolated.iter().rev().take_while(|(at, _, _)| *at >= from).any(|(_, by, to)| *by == node && to == shop)
+        self.isolated
+            .iter()
+            .rev()
+            .take_while(|(at, _, _)| *at >= from)
+            .any(|(_, by, to)| *by == node && to == shop)
     }
 }

@@ -71,7 +71,8 @@ impl Observer {
         let standing = self.cluster.standing();
         each(&view, &standing);
         if self.footing.replace(standing.footing) != Some(standing.footing) {
-            self.ledger.note(self.name(), format!("footing {:?}, stable {}", standing.footing, standing.stable));
+            self.ledger
+                .note(self.name(), format!("footing {:?}, stable {}", standing.footing, standing.stable));
         }
         self.shops(&view);
         if view.applied != self.applied {
@@ -174,7 +175,8 @@ impl Observer {
                 self.ledger.count("terms of office seen");
             }
             let leader = status.leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
-            self.ledger.note(self.name(), format!("{} in term {}, led by {leader}", status.role, status.term));
+            self.ledger
+                .note(self.name(), format!("{} in term {}, led by {leader}", status.role, status.term));
         }
         self.ledger.note(self.name(), format!("applied {} hash {:032x}", status.applied, status.state_hash));
     }

@@ -59,7 +59,9 @@ impl Record {
                 if ledger.open().was_gone(&home.shop, from, now()) {
                     ledger.count("sessions moved");
                 } else {
-                    ledger.violated(format!("I4/I6: the session of {who} went from {home:?} to {found:?} for no reason"));
+                    ledger.violated(format!(
+                        "I4/I6: the session of {who} went from {home:?} to {found:?} for no reason"
+                    ));
                 }
             }
             None => ledger.count("sessions"),
@@ -73,7 +75,15 @@ impl Record {
         }
     }
 
-    fn same_home(&self, ledger: &Ledger, who: &str, home: &Home, found: &Home, asked: Duration, items: &[u64]) {
+    fn same_home(
+        &self,
+        ledger: &Ledger,
+        who: &str,
+        home: &Home,
+        found: &Home,
+        asked: Duration,
+        items: &[u64],
+    ) {
         ledger.count("carts checked");
         if home.cart != found.cart {
             ledger.violated(format!("I6: the session of {who} has another cart: {home:?}, now {found:?}"));
@@ -85,7 +95,8 @@ impl Record {
             .map(|(item, _)| *item)
             .collect();
         if !lost.is_empty() {
-            ledger.violated(format!("I4: the cart of {who} at {found:?} has lost {lost:?}, it has {items:?}"));
+            ledger
+                .violated(format!("I4: the cart of {who} at {found:?} has lost {lost:?}, it has {items:?}"));
         }
     }
 }

@@ -90,7 +90,9 @@ async fn serve(life: Arc<Life>) -> turmoil::Result {
         let life = Arc::clone(&life);
         connections.spawn(async move {
             let service = service_fn(move |request| Arc::clone(&life).answer(request));
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -102,7 +104,10 @@ impl Life {
 
     /// `/{kind}/add?{item}` puts something into the cart, anything else shows it. The answer is the shop,
     /// its life, the cart's name and what is in it.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         let uri = request.uri().clone();
         if uri.path() == "/health" {
             return Ok(Response::new(Full::from("ok")));

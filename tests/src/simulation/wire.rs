@@ -46,7 +46,11 @@ impl WatchedNetwork {
 }
 
 impl Network for WatchedNetwork {
-    fn bind(&self, address: SocketAddr, options: BindOptions) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+    fn bind(
+        &self,
+        address: SocketAddr,
+        options: BindOptions,
+    ) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async move { SimulatedNetwork.bind(address, options).await })
     }
 
@@ -73,7 +77,8 @@ impl Watch {
     fn sent(&self, shop: &str, bytes: &[u8]) {
         let Some(cluster) = self.cluster.get() else { return };
         let head = String::from_utf8_lossy(bytes);
-        let (Some(session), Some(epoch)) = (header(&head, "stickler-session"), header(&head, "stickler-epoch"))
+        let (Some(session), Some(epoch)) =
+            (header(&head, "stickler-session"), header(&head, "stickler-epoch"))
         else {
             return;
         };
@@ -102,7 +107,10 @@ impl Watch {
                 .ledger
                 .violated(format!("node {} sent a request of {key} while it was catching up", self.node)),
         }
-        self.ledger.note(format!("node-{}", self.node), format!("to {shop} {key} epoch {epoch} {:?}", standing.footing));
+        self.ledger.note(
+            format!("node-{}", self.node),
+            format!("to {shop} {key} epoch {epoch} {:?}", standing.footing),
+        );
     }
 
     /// Whether this node's own state says that the epoch may not be used yet.
@@ -131,13 +139,21 @@ impl Stream for Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if matches!(written, Poll::Ready(Ok(1..))) {
             // hyper writes a head without a body in one piece.

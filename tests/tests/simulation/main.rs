@@ -29,7 +29,9 @@ const WANTED: [&str; 10] = [
 ];
 
 fn command(seed: u64) -> String {
-    format!("STICKLER_SEED={seed} cargo test -p stickler-tests --test simulation one_seed -- --ignored --exact --nocapture")
+    format!(
+        "STICKLER_SEED={seed} cargo test -p stickler-tests --test simulation one_seed -- --ignored --exact --nocapture"
+    )
 }
 
 fn report(run: &Run) -> String {

@@ -36,7 +36,9 @@ pub fn choose(
         .collect();
     match (algorithm, key) {
         (Balance::Rendezvous, Some(key)) => rendezvous(&candidates, key),
-        (Balance::FewestSessions, _) => fewest_sessions(&candidates, |backend| view.counts.of_backend(backend)),
+        (Balance::FewestSessions, _) => {
+            fewest_sessions(&candidates, |backend| view.counts.of_backend(backend))
+        }
         (Balance::WeightedRoundRobin, _) => chooser.next_in_turn(pool, &candidates),
         (Balance::TwoChoices | Balance::Rendezvous, _) => {
             let random = [chooser.random(), chooser.random()];

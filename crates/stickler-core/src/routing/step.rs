@@ -89,7 +89,8 @@ pub fn decide(
             _ => decide_located(view, standing, affinity, &located, key_of(found)),
         };
     }
-    let newer = recognised.found.iter().filter_map(|found| found.token).find(|token| token.epoch > view.epoch);
+    let newer =
+        recognised.found.iter().filter_map(|found| found.token).find(|token| token.epoch > view.epoch);
     if let Some(token) = newer {
         return decide_by_token(view, standing, affinity, affinity_id, &token, recognised);
     }
@@ -147,7 +148,9 @@ fn why_gone(backend: Option<&BackendRecord>, now: ClusterTime) -> Option<MoveRea
     match backend.admin {
         AdminState::Maint => Some(MoveReason::BackendMaint),
         AdminState::Drain { deadline: Some(deadline) } if deadline <= now => Some(MoveReason::DrainDeadline),
-        AdminState::Ready | AdminState::Drain { .. } if backend.health.is_down() => Some(MoveReason::BackendDown),
+        AdminState::Ready | AdminState::Drain { .. } if backend.health.is_down() => {
+            Some(MoveReason::BackendDown)
+        }
         AdminState::Ready | AdminState::Drain { .. } => None,
     }
 }
@@ -169,7 +172,8 @@ fn decide_by_token(
     }
     // Cut off: the token is the best knowledge there is of where the session belongs.
     let backend = view.catalog.backends.get(&token.backend);
-    let key = recognised.found.iter().find(|found| found.token.as_ref() == Some(token)).map(|found| found.key);
+    let key =
+        recognised.found.iter().find(|found| found.token.as_ref() == Some(token)).map(|found| found.key);
     match (backend, key) {
         (Some(backend), Some(key)) if why_gone(Some(backend), view.time).is_none() => {
             let session = SessionKey { affinity: affinity_id, key };

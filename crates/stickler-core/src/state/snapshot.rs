@@ -73,7 +73,8 @@ impl SnapshotHeader {
 
 impl Hash for SnapshotHeader {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
-        (self.applied, self.time, self.stable, self.forgotten, self.epoch, self.records, self.records_hash).hash(hasher);
+        (self.applied, self.time, self.stable, self.forgotten, self.epoch, self.records, self.records_hash)
+            .hash(hasher);
         self.catalog.hash_into(hasher);
     }
 }

@@ -32,7 +32,11 @@ impl Binder {
     }
 
     /// Binds a session before anything is sent.
-    pub(super) async fn place(&self, session: SessionKey, origin: Origin) -> Result<BindOutcome, ProposeError> {
+    pub(super) async fn place(
+        &self,
+        session: SessionKey,
+        origin: Origin,
+    ) -> Result<BindOutcome, ProposeError> {
         share(&self.placing, session, || {
             let seen = self.cluster.view().applied;
             self.bind(session, origin, seen).boxed()

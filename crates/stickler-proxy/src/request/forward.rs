@@ -48,7 +48,11 @@ pub(super) struct Exchanged {
 impl Router {
     /// Decides and sends, again and again while that is safe: nothing was sent, and a session goes to
     /// another backend only by a committed move.
-    pub(super) async fn forward(&self, routing: &Routing<'_>, client: ClientRequest) -> Result<Response<Body>, Answer> {
+    pub(super) async fn forward(
+        &self,
+        routing: &Routing<'_>,
+        client: ClientRequest,
+    ) -> Result<Response<Body>, Answer> {
         let mut request = client.request;
         prepare_request(&mut request, &ClientSide { address: client.peer.ip(), scheme: "http" });
         if let Some((_, attributes)) = routing.affinity.and_then(|(_, affinity)| own_cookie(affinity)) {

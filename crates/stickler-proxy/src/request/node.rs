@@ -88,7 +88,11 @@ impl ProxyCounters {
             ("refused_requests", "Requests answered by Stickler itself", value(&self.refused)),
             ("bound_sessions", "Sessions bound through this node", value(&self.bound)),
             ("moved_sessions", "Sessions moved through this node", value(&self.moved)),
-            ("withheld_identifiers", "Identifiers held back since their bind was refused", value(&self.withheld)),
+            (
+                "withheld_identifiers",
+                "Identifiers held back since their bind was refused",
+                value(&self.withheld),
+            ),
             ("bad_tokens", "Cookies that were forged or malformed", value(&self.bad_tokens)),
             ("held_requests", "Requests that waited for the cluster", value(&self.held)),
             ("isolated_requests", "Requests of known sessions served without a lease", value(&self.isolated)),

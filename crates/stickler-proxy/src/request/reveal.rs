@@ -3,8 +3,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use http::Response;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use stickler_core::affinity::key::Handle;
 use stickler_core::affinity::learn::{Lesson, application_cookies, learn};
 use stickler_core::affinity::mint::own_cookie;
@@ -62,7 +62,11 @@ impl Did {
 
 impl Router {
     /// Lets the response go once what it reveals is committed.
-    pub(super) async fn reveal(&self, routing: &Routing<'_>, exchanged: Exchanged) -> Result<Response<Body>, Answer> {
+    pub(super) async fn reveal(
+        &self,
+        routing: &Routing<'_>,
+        exchanged: Exchanged,
+    ) -> Result<Response<Body>, Answer> {
         let Exchanged { mut response, ticket, minting, seen } = exchanged;
         let mut did = if ticket.session.is_some() { Did::Found } else { Did::None };
         let mut epoch = ticket.session.map(|routed| routed.epoch);
@@ -72,11 +76,13 @@ impl Router {
                 remove_set_cookie(response.headers_mut(), &attributes.name);
             }
             if let Some((minting, bound)) = minting {
-                (did, epoch) = self.reveal_own(routing, affinity_id, affinity, &minting, bound, &mut response)?;
+                (did, epoch) =
+                    self.reveal_own(routing, affinity_id, affinity, &minting, bound, &mut response)?;
             } else {
                 self.refresh_own(routing, affinity_id, affinity, &ticket, &mut response);
             }
-            let learned = self.reveal_learned(routing, affinity_id, affinity, &ticket, seen, &mut response).await?;
+            let learned =
+                self.reveal_learned(routing, affinity_id, affinity, &ticket, seen, &mut response).await?;
             if let Some((learned, at)) = learned {
                 did = learned;
                 epoch = at.or(epoch);

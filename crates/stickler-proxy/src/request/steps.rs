@@ -119,15 +119,8 @@ impl Router {
         });
         self.count_passed_over(&recognised);
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;
-        let routing = Routing {
-            plan: &plan,
-            pool_id,
-            pool,
-            affinity,
-            recognised: &recognised,
-            source,
-            deadline,
-        };
+        let routing =
+            Routing { plan: &plan, pool_id, pool, affinity, recognised: &recognised, source, deadline };
         self.forward(&routing, client).await
     }
 
@@ -163,7 +156,8 @@ impl Router {
                     self.hold(until, routing.deadline).await?;
                     // What was known may have passed while it waited; the table is at its newest.
                     if let Some((located, asked)) = known {
-                        known = self.proxy.cluster.view().locate(asked).map_or(Some((located, asked)), |_| None);
+                        known =
+                            self.proxy.cluster.view().locate(asked).map_or(Some((located, asked)), |_| None);
                     }
                 }
                 Step::Place { session, pool } => {
@@ -278,7 +272,9 @@ impl Router {
             RebindOutcome::Superseded(binding) => Ok(Some(found(binding))),
             // The backend came back, or the session ended, while this was on its way.
             RebindOutcome::NotBound | RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold) => Ok(None),
-            RebindOutcome::Refused(RebindRefusal::NoBackend | RebindRefusal::BackendFull) => Err(no_backend()),
+            RebindOutcome::Refused(RebindRefusal::NoBackend | RebindRefusal::BackendFull) => {
+                Err(no_backend())
+            }
         }
     }
 }
@@ -357,7 +353,9 @@ pub(super) fn not_proposed(error: ProposeError) -> Answer {
         ProposeError::Unavailable | ProposeError::Stopped => {
             unavailable("no-quorum", "the cluster can't take new sessions right now")
         }
-        ProposeError::Unknown => unavailable("unknown-outcome", "it is not known whether the session was bound"),
+        ProposeError::Unknown => {
+            unavailable("unknown-outcome", "it is not known whether the session was bound")
+        }
         ProposeError::Overloaded => unavailable("overloaded", "too many sessions are being bound"),
     }
 }

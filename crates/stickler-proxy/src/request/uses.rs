@@ -73,7 +73,9 @@ async fn gather(cluster: Cluster, mut waiting: mpsc::Receiver<Used>) {
         tokio::time::sleep(GATHER).await;
         let mut gathered: BTreeMap<SessionKey, Used> = BTreeMap::new();
         gathered.insert(first.session, first);
-        while gathered.len() < AT_ONCE && let Ok(next) = waiting.try_recv() {
+        while gathered.len() < AT_ONCE
+            && let Ok(next) = waiting.try_recv()
+        {
             gathered.insert(next.session, next);
         }
         let now = cluster.outside().clock.now();
@@ -81,7 +83,11 @@ async fn gather(cluster: Cluster, mut waiting: mpsc::Receiver<Used>) {
         let uses: Vec<Use> = gathered
             .into_values()
             .filter(|used| reported.insert(used.session, now).is_none())
-            .map(|used| Use { session: used.session, epoch: used.epoch, age: milliseconds(now.since(used.at)) })
+            .map(|used| Use {
+                session: used.session,
+                epoch: used.epoch,
+                age: milliseconds(now.since(used.at)),
+            })
             .collect();
         if !uses.is_empty() {
             cluster.submit(Command::Touch(Touch { uses }), PATIENCE);

@@ -211,14 +211,12 @@ impl RaftNetworkV2<Types> for PeerConnection {
         tokio::select! {
             biased;
             sent = tokio::time::timeout(SNAPSHOT_DEADLINE, self.send_snapshot(vote, snapshot)) => {
-                sent.unwrap_or_else(|_| {
-                    Err(StreamingError::Timeout(Timeout {
-                        action: RPCTypes::InstallSnapshot,
-                        id: self.own,
-                        target: self.target.node.0,
-                        timeout: SNAPSHOT_DEADLINE,
-                    }))
-                })
+                sent.unwrap_or(Err(StreamingError::Timeout(Timeout {
+                    action: RPCTypes::InstallSnapshot,
+                    id: self.own,
+                    target: self.target.node.0,
+                    timeout: SNAPSHOT_DEADLINE,
+                })))
             }
             closed = cancel => Err(StreamingError::Closed(closed)),
         }

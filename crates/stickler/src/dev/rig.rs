@@ -111,7 +111,8 @@ impl Rig {
         let node = &self.plan.nodes[index];
         let name = node.name();
         let file = self.plan.node_file(node);
-        let arguments = ["run".as_ref(), "--config".as_ref(), file.as_os_str()];
+        let arguments =
+            ["run".as_ref(), "--until-stdin-closes".as_ref(), "--config".as_ref(), file.as_os_str()];
         Process::start(&name, arguments, &self.plan.log_file(&name))
     }
 
