@@ -184,3 +184,26 @@ async fn a_node_that_was_cut_off_routes_right_once_it_has_heard_from_a_leader() 
     .await;
     world.every_session_is_routed_right().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_cut_off_goes_on_with_the_sessions_it_knows_and_says_that_it_is_isolated() {
+    log::start();
+    let nodes = TestNodes::start(3, 3, |shops| documents::text(shops, &[HEADER])).await;
+    let leader = nodes.leader().await;
+    let mut connection = KeptConnection::open(nodes.address(leader)).await.unwrap();
+    let known = connection.get("x-session", "known").await.unwrap();
+    nodes.cut(leader);
+    until("the node knows that it is cut off", || {
+        let footing = nodes.cluster(leader).standing().footing;
+        std::future::ready((footing == Footing::Isolated).then_some(()))
+    })
+    .await;
+    let again = connection.get("x-session", "known").await.unwrap();
+    assert_eq!((again.status, again.backend()), (StatusCode::OK, known.backend()));
+    let new = connection.get("x-session", "new").await.unwrap();
+    assert_eq!(new.status, StatusCode::SERVICE_UNAVAILABLE, "no new sessions: {new:?}");
+    nodes.heal();
+    nodes.ready().await;
+    let new = connection.get("x-session", "new").await.unwrap();
+    assert_eq!(new.status, StatusCode::OK, "{new:?}");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::ids::{Incarnation, LogIndex, NodeId};
-use stickler_core::lease::{LEASE, LeaseAnswer, LeaseRequest};
+use stickler_core::lease::{Denial, LEASE, LeaseAnswer, LeaseRequest};
 use stickler_rt::{Clock, Moment, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -157,8 +157,13 @@ impl LeaseHolder {
                 }
                 news = conversation.news.recv() => match news {
                     Some(LeaseNews::Answer(answer)) => {
+                        if answer.granted == Err(Denial::NoQuorum) {
+                            // A leader that reaches no quorum is none: whoever hears only of it is cut off.
+                            self.failed(failures, unanswered.unwrap_or(now));
+                        } else if answer.granted != Err(Denial::NotLeading) {
+                            *failures = 0;
+                        }
                         unanswered = None;
-                        *failures = 0;
                         ask_at = self.clock.now() + self.take(&answer);
                     }
                     Some(LeaseNews::Stable(stable)) => self.published.announce_stable(stable),
@@ -199,7 +204,9 @@ impl LeaseHolder {
             }
             Err(denial) => {
                 tracing::debug!(%denial, commit = %answer.commit, "lease denied");
-                self.published.leader_answered();
+                if denial == Denial::Behind {
+                    self.published.leader_answered();
+                }
                 AFTER_DENIAL
             }
         }

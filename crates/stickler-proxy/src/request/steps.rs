@@ -165,7 +165,7 @@ impl Router {
                 }
                 Step::Move { located, reason } => {
                     let asked = known.map_or(located.session, |(_, asked)| asked);
-                    known = self.rebind(&located, reason).await?.map(|moved| (moved, asked));
+                    known = self.rebind(routing, &located, reason).await?.map(|moved| (moved, asked));
                 }
             }
         }
@@ -251,10 +251,18 @@ impl Router {
     }
 
     /// Step 5: moves a session whose backend is gone. `None` when it has ended meanwhile.
-    async fn rebind(&self, located: &Located, reason: MoveReason) -> Result<Option<Located>, Answer> {
+    async fn rebind(
+        &self,
+        routing: &Routing<'_>,
+        located: &Located,
+        reason: MoveReason,
+    ) -> Result<Option<Located>, Answer> {
         let candidate = {
             let view = self.proxy.cluster.view();
-            let (pool, except) = (located.binding.pool, Some(located.binding.backend));
+            let except = Some(located.binding.backend);
+            // A session whose pool was removed goes to the pool of its route.
+            let own = located.binding.pool;
+            let pool = view.catalog.pool(own).map_or(routing.pool_id, |_| own);
             choose(&view, pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
         };
         let epoch = located.binding.epoch;
