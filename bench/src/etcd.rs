@@ -76,6 +76,17 @@ impl EtcdCluster {
         .await
     }
 
+    /// Ends all members, and waits until they are gone.
+    ///
+    /// # Errors
+    /// [`Failure::System`].
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        for process in &mut self.processes {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
     /// The highest term that a member knows.
     ///
     /// # Errors

@@ -65,12 +65,13 @@ pub fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Prints what was measured on: cores, processor, kernel, and the directory's file system.
+/// Prints what was measured on: cores, processor, kernel, and where the data lies.
 pub fn machine(directory: Option<&Path>) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let processor = read("/proc/cpuinfo");
-    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+    let processors = read("/proc/cpuinfo");
+    // of the machine, even when this process keeps to some of them
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let processor = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
     let kernel = read("/proc/sys/kernel/osrelease");
     out(format_args!(
         "machine: {cores} cores, {}, Linux {}",

@@ -124,6 +124,17 @@ impl SticklerCluster {
         }
     }
 
+    /// Ends all nodes, and waits until they are gone.
+    ///
+    /// # Errors
+    /// [`Failure::System`].
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        for node in 0..self.nodes.len() {
+            self.kill_node(node).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until all running nodes hold a lease, know one leader, and have applied the same entries.
     ///
     /// # Errors

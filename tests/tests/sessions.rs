@@ -1,5 +1,4 @@
 //! Promises about sessions, over HTTP through whole nodes.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

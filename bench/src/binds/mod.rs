@@ -71,6 +71,8 @@ struct Lap {
     points: Vec<Measured>,
     /// Changes of leader from the first point to the last.
     leader_changes: u64,
+    /// Of what was measured.
+    version: String,
 }
 
 /// Runs the benchmark and prints its tables. Whether no leader has changed and no call has failed.
@@ -123,21 +125,22 @@ async fn run_lap(
                 });
             }
             let after = cluster.leadership().await?;
-            Ok(Lap { contender, points, leader_changes: after.term - before.term })
+            cluster.stop().await?;
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            Ok(Lap { contender, points, leader_changes: after.term - before.term, version })
         }
         Contender::EtcdPut | Contender::EtcdCompareAndSet => {
             let write = if contender == Contender::EtcdPut { Write::Put } else { Write::CompareAndSet };
             let cluster = EtcdCluster::start(directory, NODES).await?;
-            if round == 0 {
-                note(format_args!("etcd {}", cluster.version().await?));
-            }
+            let version = cluster.version().await?;
             let before = cluster.term().await?;
             let mut points = Vec::new();
             for (first, callers) in firsts(callers) {
                 points.push(drive(cluster.callers(write, callers, round), sessions(first), window).await);
             }
             let after = cluster.term().await?;
-            Ok(Lap { contender, points, leader_changes: after - before })
+            cluster.stop().await?;
+            Ok(Lap { contender, points, leader_changes: after - before, version })
         }
     }
 }

@@ -66,7 +66,9 @@ fn print_health(laps: &[Lap]) {
         let failed: u64 = points().map(|point| point.failed).sum();
         let first = points().find_map(|point| point.first_failure.as_deref());
         let first = first.map(|first| format!(", the first: {first}")).unwrap_or_default();
-        out(format_args!("{}: {changes} changes of leader, {failed} failed{first}", contender.name()));
+        let version = of_contender().next().map_or("-", |lap| &lap.version);
+        let name = contender.name();
+        out(format_args!("{name} ({version}): {changes} changes of leader, {failed} failed{first}"));
     }
 }
 
@@ -94,7 +96,7 @@ mod tests {
     fn a_point_is_taken_from_the_rounds_of_its_contender_alone() {
         let lap = |contender, rates: [u64; 2]| {
             let point = |done| Measured { seconds: 1.0, done, ..Measured::new() };
-            Lap { contender, points: rates.map(point).into(), leader_changes: 0 }
+            Lap { contender, points: rates.map(point).into(), leader_changes: 0, version: String::new() }
         };
         let laps = [
             lap(Contender::InNodes, [100, 1]),

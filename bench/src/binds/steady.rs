@@ -57,6 +57,7 @@ pub async fn steady(options: &SteadyOptions) -> Result<bool, Failure> {
     };
     seen.insert(cluster.leadership().await?);
 
+    cluster.stop().await?;
     machine(Some(&place));
     out(format_args!(
         "{} callers inside {NODES} nodes for {:.0} s: {} binds a second, p50 {:.2} ms, p99 {:.2} ms, slowest {:.0} ms",

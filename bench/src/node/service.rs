@@ -1,7 +1,7 @@
 //! The node's side of `proto/node.proto`.
 
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stickler_core::ids::NodeId;
@@ -76,11 +76,11 @@ impl Node for NodeService {
             return Err(Status::failed_precondition(format!("the document was answered by {outcome:?}")));
         };
         let mut catalog = self.cluster.catalog();
-        let applied = catalog
+        catalog
             .wait_for(|catalog| catalog.revision >= revision)
             .await
-            .map_err(|_| Status::unavailable("the node is stopping"))?
-            .clone();
+            .map_err(|_| Status::unavailable("the node is stopping"))?;
+        let applied = Arc::clone(&catalog.borrow());
         let voters: Vec<NodeId> = applied.voters.iter().copied().collect();
         for report in reports(&applied, &voters) {
             self.propose(report).await?;

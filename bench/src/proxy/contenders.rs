@@ -11,6 +11,7 @@ use super::backend::COOKIE;
 use super::connection::Connection;
 use crate::child::{ChildProcess, PATIENCE, Start, free_addresses, installed, until};
 use crate::failure::Failure;
+use crate::print::out;
 
 /// A proxy that answers.
 pub struct Contender {
@@ -22,6 +23,14 @@ pub struct Contender {
 }
 
 impl Contender {
+    /// Ends it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`Failure::System`].
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.process.kill().await
+    }
+
     /// Its process id.
     ///
     /// # Errors
@@ -173,6 +182,20 @@ pub fn stickler_program(named: Option<&Path>) -> Result<PathBuf, Failure> {
         program: program.display().to_string(),
         way_out: "cargo build --release -p stickler".to_owned(),
     })
+}
+
+/// Prints what each program says of its version.
+///
+/// # Errors
+/// [`Failure::System`].
+pub async fn print_versions(stickler: &Path) -> Result<(), Failure> {
+    let haproxy = installed("haproxy", "apt-get install haproxy")?;
+    for (program, option) in [(stickler, "--version"), (&haproxy, "-v")] {
+        let said = Command::new(program).arg(option).kill_on_drop(true).output().await;
+        let said = said.map_err(Failure::system(program.display().to_string()))?;
+        out(String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default());
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

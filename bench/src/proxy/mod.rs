@@ -128,7 +128,12 @@ pub async fn proxy(options: &ProxyOptions) -> Result<bool, Failure> {
     let idle = idle(&mut contenders, options.seconds).await?;
     let samples = measure(options, &mut contenders, &known).await?;
     machine(None);
-    report::print(options, core.is_some(), &contenders.map(|contender| contender.name), &idle, &samples);
+    contenders::print_versions(&program).await?;
+    let names = contenders.each_ref().map(|contender| contender.name);
+    report::print(options, core.is_some(), &names, &idle, &samples);
+    for contender in contenders {
+        contender.stop().await?;
+    }
     Ok(true)
 }
 

@@ -66,13 +66,7 @@ pub async fn snapshot(options: &SnapshotOptions) -> Result<bool, Failure> {
         empty.push(memory(cluster.process_id(node)?)?.now);
     }
     let window = Window { warm_up: Duration::ZERO, measured: Duration::from_secs_f64(options.seconds) };
-    let mut laboratory = Laboratory {
-        callers: options.callers,
-        window,
-        session_bytes: table as f64 / options.sessions.max(1) as f64,
-        empty,
-        loads: 0,
-    };
+    let mut laboratory = Laboratory { callers: options.callers, window, empty, loads: 0 };
     fill(&cluster, &mut laboratory, options.sessions).await?;
 
     let without = laboratory.run("without a snapshot", &mut cluster, async |_| Ok(())).await?;
@@ -92,6 +86,7 @@ pub async fn snapshot(options: &SnapshotOptions) -> Result<bool, Failure> {
         options.callers,
         options.seconds,
     ));
+    cluster.stop().await?;
     phase::print(&[&without, &taken, &sent]);
     Ok(judge(&[&taken, &sent]))
 }

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::figures::Measured;
 use crate::print::{Table, grouped, note};
 use crate::process_figures::{forget_peak, memory};
+use crate::snapshot::table::table_size;
 use crate::stickler::{InNodes, SticklerCluster};
 
 /// How long callers are at it before something happens.
@@ -18,8 +19,6 @@ pub struct Laboratory {
     pub callers: usize,
     /// How long they call.
     pub window: Window,
-    /// What a session takes in a table by itself.
-    pub session_bytes: f64,
     /// What each node took before the first session.
     pub empty: Vec<u64>,
     /// How many loads there were so far.
@@ -44,22 +43,22 @@ struct NodeMemory {
     empty: u64,
     before: u64,
     peak: u64,
-    /// The table by itself, before and at the end.
-    table_before: f64,
-    table_after: f64,
+    /// The table of as many sessions by itself, before and at the end.
+    table_before: u64,
+    table_after: u64,
 }
 
 impl NodeMemory {
     /// What the node had at most, beside what it had before and the table's own growth since, as a multiple
     /// of the table: 1 when it took nothing beside the table.
     fn beside_table(&self) -> f64 {
-        let grown = self.peak as f64 - self.before as f64 - (self.table_after - self.table_before);
-        1.0 + grown.max(0.0) / self.table_after.max(1.0)
+        let with_new_sessions = self.before + self.table_after.saturating_sub(self.table_before);
+        1.0 + self.peak.saturating_sub(with_new_sessions) as f64 / self.table_after.max(1) as f64
     }
 
     /// All that sessions have cost the node, log, caches and free heap included, as a multiple of the table.
     fn whole(&self) -> f64 {
-        self.peak.saturating_sub(self.empty) as f64 / self.table_after.max(1.0)
+        self.peak.saturating_sub(self.empty) as f64 / self.table_after.max(1) as f64
     }
 }
 
@@ -82,12 +81,13 @@ impl Laboratory {
     ) -> Result<Phase, Failure> {
         note(name);
         let running: Vec<usize> = cluster.running().collect();
+        // Its size does not grow evenly, so it is measured for each number of sessions.
+        let table_before = table_size(sessions(cluster, &running).await?).await?;
         let mut nodes = Vec::new();
         for node in &running {
             let process = cluster.process_id(*node)?;
             forget_peak(process)?;
             let before = memory(process)?.now;
-            let table_before = cluster.status(*node).await?.sessions as f64 * self.session_bytes;
             let empty = self.empty[*node];
             nodes.push(NodeMemory { empty, before, peak: before, table_before, table_after: table_before });
         }
@@ -110,11 +110,21 @@ impl Laboratory {
             )));
         }
         let measured = callers.await.map_err(Failure::call("callers inside the nodes"))??;
-        for (seen, node) in nodes.iter_mut().zip(running) {
-            seen.peak = memory(cluster.process_id(node)?)?.peak;
-            seen.table_after = cluster.status(node).await?.sessions as f64 * self.session_bytes;
+        for (seen, node) in nodes.iter_mut().zip(&running) {
+            seen.peak = memory(cluster.process_id(*node)?)?.peak;
         }
+        let table_after = table_size(sessions(cluster, &running).await?).await?;
+        nodes.iter_mut().for_each(|seen| seen.table_after = table_after);
         Ok(Phase { name, measured, took, nodes })
+    }
+}
+
+/// How many sessions these nodes hold once they agree.
+async fn sessions(cluster: &mut SticklerCluster, nodes: &[usize]) -> Result<u64, Failure> {
+    cluster.settled().await?;
+    match nodes.first() {
+        Some(node) => Ok(cluster.status(*node).await?.sessions),
+        None => Err(Failure::Void("no node runs".to_owned())),
     }
 }
 
@@ -169,8 +179,8 @@ mod tests {
             empty: 20 * mega,
             before: 170 * mega,
             peak: 200 * mega,
-            table_before: 90e6,
-            table_after: 100e6,
+            table_before: 90 * mega,
+            table_after: 100 * mega,
         };
         // 30 MB more, of which 10 MB are new sessions
         assert!((node.beside_table() - 1.2).abs() < 1e-9, "{}", node.beside_table());

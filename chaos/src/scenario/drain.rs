@@ -25,6 +25,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// Sessions that exist before each drain.
 const KNOWN: usize = 900;
+/// New sessions in each admin state, at most: the known ones are asked for again and again.
+const MOST: usize = 6_000;
 /// How long new sessions come in each admin state.
 const LOAD: Duration = Duration::from_millis(1500);
 
@@ -120,7 +122,7 @@ fn start_load(stage: &Stage, rig: &Rig, name: String) -> Load {
         outside: stage.outside.clone(),
         nodes: rig.addresses(),
         callers: CALLERS,
-        most: usize::MAX / 2,
+        most: MOST,
         stop: stop.clone(),
         name: name.replace(' ', "-"),
     };

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::Guard;
-use openraft::async_runtime::WatchReceiver;
 use openraft_rt::deterministic_rng::DeterministicRng;
-use openraft_rt_tokio::TokioRuntime;
 use rand::RngCore;
 use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
 use stickler_core::state::{Catalog, Command, State, View};
-use stickler_rt::{Listener, Outside, Shutdown, incoming};
-use tokio::sync::{mpsc, watch};
+use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
+use tokio::sync::mpsc;
 
 use crate::blocking::Blocking;
 use crate::disk::{Disk, DiskError};
@@ -30,6 +28,7 @@ use crate::proposals::{
 };
 use crate::published::Published;
 use crate::raft::{Member, Raft, Types};
+use crate::runtime::OrderedRuntime;
 use crate::snapshotter;
 use crate::store::{IdentityStore, StoreFailure};
 use crate::sweeper::Sweeper;
@@ -229,7 +228,7 @@ fn watch_leader(raft: &Raft, shutdown: &Shutdown) -> watch::Receiver<Option<Node
     let (raft, shutdown) = (raft.metrics(), shutdown.clone());
     tokio::spawn(async move {
         loop {
-            let now = metrics.borrow_watched().current_leader.map(NodeId);
+            let now = metrics.borrow().current_leader.map(NodeId);
             leader.send_if_modified(|known| std::mem::replace(known, now) != now);
             tokio::select! {
                 biased;
@@ -272,7 +271,7 @@ impl Cluster {
         // openraft draws its election time-outs from a seed of this process, so that a simulation repeats.
         let seed = outside.seed.child("raft").rng().next_u64();
         let starting = opened.log.start(config.node.0, network, machine);
-        let raft = DeterministicRng::<TokioRuntime>::scope(seed, starting)
+        let raft = DeterministicRng::<OrderedRuntime>::scope(seed, starting)
             .await
             .map_err(|error| StartError::Recover(error.to_string()))?;
 
@@ -411,7 +410,7 @@ impl Cluster {
 
     /// What this node says of itself to operators.
     pub async fn status(&self) -> ConsensusStatus {
-        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let metrics = self.shared.raft.metrics().borrow().clone();
         let hash =
             self.shared.raft.with_state_machine(|machine| Box::pin(async move { machine.hash() })).await;
         let role = match (&metrics.running_state, metrics.state) {
@@ -439,7 +438,7 @@ impl Cluster {
     /// The members, by the membership that this node knows.
     #[must_use]
     pub fn members(&self) -> Vec<MemberStatus> {
-        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let metrics = self.shared.raft.metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
         membership

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
 use stickler_core::ids::NodeId;
 use stickler_rt::{Clock, Shutdown};
 use tokio::sync::mpsc;

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use stickler_core::ids::{ClusterId, DirectoryId, NodeId};
 use stickler_core::state::{Command, Found};
-use stickler_rt::{Seed, Shutdown};
-use tokio::sync::watch;
+use stickler_rt::{Seed, Shutdown, watch};
 
 use crate::office::Term;
 use crate::peers::{Greeting, Lane, Links, Target, body, value};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stickler_core::ids::{Incarnation, LogIndex, NodeId};
 use stickler_core::lease::{Denial, LEASE, LeaseAnswer, LeaseRequest};
-use stickler_rt::{Clock, Moment, Shutdown};
-use tokio::sync::{mpsc, watch};
+use stickler_rt::{Clock, Moment, Shutdown, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::office::{LeaseCall, OfficeHandle};

@@ -15,6 +15,7 @@ mod peers;
 mod proposals;
 mod published;
 mod raft;
+mod runtime;
 mod settings;
 mod snapshotter;
 pub mod store;

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Instant;
-use openraft::async_runtime::WatchReceiver;
 use stickler_core::ids::LogIndex;
 use stickler_core::lease::{Denial, LeaseAnswer, LeaseBook, LeaseRequest, Office};
 use stickler_core::time::ClusterTime;
-use stickler_rt::{Clock, Moment, Shutdown};
-use tokio::sync::{mpsc, watch};
+use stickler_rt::{Clock, Moment, Shutdown, watch};
+use tokio::sync::mpsc;
 
 use crate::peers::{LeaseMessage, LeaseNews};
 use crate::published::{Applied, Published};

@@ -10,7 +10,7 @@ use stickler_core::ids::LogIndex;
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::state::{Catalog, View};
 use stickler_core::time::ClusterTime;
-use tokio::sync::watch;
+use stickler_rt::watch;
 
 /// How far the state machine has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use openraft::impls::leader_id_std;
 use openraft_rt::deterministic_rng::DeterministicRng;
-use openraft_rt_tokio::TokioRuntime;
 use serde::{Deserialize, Serialize};
 use stickler_core::ids::DirectoryId;
 use stickler_core::state::{Batch, Outcome};
 
 use crate::machine::StateMachine;
+use crate::runtime::OrderedRuntime;
 
 openraft::declare_raft_types!(
     /// The types by which this project uses openraft. Randomness comes from a seed of the node's own, so
@@ -23,7 +23,7 @@ openraft::declare_raft_types!(
         Node = Member,
         Term = u64,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
-        AsyncRuntime = DeterministicRng<TokioRuntime>,
+        AsyncRuntime = DeterministicRng<OrderedRuntime>,
 );
 
 /// The consensus core of one node.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use stickler_core::ids::{Epoch, Revision};
 use stickler_core::state::{Command, Deadlines, Expire, Record, SessionKey, View, deadline};
 use stickler_core::time::ClusterTime;
-use stickler_rt::{Clock, Shutdown};
-use tokio::sync::watch;
+use stickler_rt::{Clock, Shutdown, watch};
 
 use crate::blocking::Blocking;
 use crate::office::Term;

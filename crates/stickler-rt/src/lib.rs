@@ -11,6 +11,7 @@ pub mod shutdown;
 pub mod simulated_network;
 pub mod spawner;
 pub mod tcp;
+pub mod watch;
 
 pub use clock::{Clock, Moment, Skew, wall_clock};
 pub use network::{BindOptions, BoxFuture, BoxedStream, Listener, Network, Stream, incoming};

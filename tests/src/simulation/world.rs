@@ -25,10 +25,10 @@ const TICK: Duration = Duration::from_millis(2);
 const FIRST_FAULT: Duration = Duration::from_secs(2);
 
 /// When everything is healed.
-const HEALED: Duration = Duration::from_secs(18);
+const HEALED: Duration = Duration::from_secs(14);
 
 /// How long the cluster has after that until every node must hold a lease and answer.
-const SETTLING: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_secs(4);
 
 /// When clients must have checked everything.
 const END: Duration = Duration::from_secs(40);

@@ -49,10 +49,19 @@ impl Probe {
     }
 }
 
+/// What all probes of one prober came to.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    pub probes: Vec<Probe>,
+    /// The longest that the prober itself was late by: this machine had no time for it, and so it may have
+    /// had none for a node.
+    pub late: Duration,
+}
+
 /// Sends until it is stopped.
 pub(super) struct Prober {
     stop: Shutdown,
-    running: JoinHandle<Result<Vec<Probe>, JoinError>>,
+    running: JoinHandle<Result<Probed, JoinError>>,
 }
 
 /// Idle connections to one node. The next probe takes one, or makes one.
@@ -73,7 +82,7 @@ impl Prober {
     }
 
     /// Sends no more, and waits for the answers.
-    pub(super) async fn stop(self) -> Result<Vec<Probe>, JoinError> {
+    pub(super) async fn stop(self) -> Result<Probed, JoinError> {
         self.stop.trigger();
         self.running.await?
     }
@@ -85,19 +94,23 @@ async fn run(
     known: Vec<Identifier>,
     name: String,
     stop: Shutdown,
-) -> Result<Vec<Probe>, JoinError> {
+) -> Result<Probed, JoinError> {
     let idle: Vec<Idle> = nodes.iter().map(|_| Idle::default()).collect();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut in_flight = JoinSet::new();
-    let mut probes = Vec::new();
+    let mut probed = Probed::default();
+    let mut last = outside.clock.now();
     for number in 0_usize.. {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.wait() => break,
         }
+        let now = outside.clock.now();
+        probed.late = probed.late.max(now.since(last + PERIOD));
+        last = now;
         while let Some(probe) = in_flight.try_join_next() {
-            probes.push(probe?);
+            probed.probes.push(probe?);
         }
         if in_flight.len() >= MOST_IN_FLIGHT {
             continue;
@@ -112,9 +125,9 @@ async fn run(
         }
     }
     while let Some(probe) = in_flight.join_next().await {
-        probes.push(probe?);
+        probed.probes.push(probe?);
     }
-    Ok(probes)
+    Ok(probed)
 }
 
 async fn first_request(

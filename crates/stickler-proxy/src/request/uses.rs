@@ -102,7 +102,8 @@ fn milliseconds(age: Duration) -> u64 {
 /// The exchanges of one worker that are open.
 pub(super) struct OpenUses {
     reporter: UseReporter,
-    open: RefCell<HashMap<u64, Open>>,
+    /// By age, so that what is reported comes in an order that a seed repeats.
+    open: RefCell<BTreeMap<u64, Open>>,
     next: Cell<u64>,
 }
 

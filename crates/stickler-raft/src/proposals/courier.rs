@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use stickler_core::ids::{LogIndex, NodeId};
 use stickler_core::state::{Command, Outcome};
-use stickler_rt::{BoxFuture, Clock, Shutdown};
-use tokio::sync::{mpsc, watch};
+use stickler_rt::{BoxFuture, Clock, Shutdown, watch};
+use tokio::sync::mpsc;
 
 use super::leader_log::LeaderLog;
 use super::leader_stream::LeaderStream;

@@ -9,8 +9,8 @@ use futures::stream::FuturesUnordered;
 use openraft::errors::ClientWriteError;
 use stickler_core::ids::LogIndex;
 use stickler_core::state::{Batch, Command, Outcome, Stamp};
-use stickler_rt::{BoxFuture, Clock, Shutdown, wall_clock};
-use tokio::sync::{mpsc, oneshot, watch};
+use stickler_rt::{BoxFuture, Clock, Shutdown, wall_clock, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::office::Term;
 use crate::peers::NotCommitted;

@@ -1,6 +1,6 @@
 //! A stream of batches to a leader that is another node.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +19,8 @@ use crate::store::codec::Kind;
 const OUTGOING: usize = 8;
 
 type Result<T> = std::result::Result<T, NotCommitted>;
-type Waiting = HashMap<u64, oneshot::Sender<Result<(LogIndex, Vec<Outcome>)>>>;
+/// In order, so that those who wait are told in order when the stream breaks.
+type Waiting = BTreeMap<u64, oneshot::Sender<Result<(LogIndex, Vec<Outcome>)>>>;
 
 /// An open stream. Dropping it closes it; what was under way then is unknown.
 pub(super) struct LeaderStream {
