@@ -74,7 +74,9 @@ fn spawn(seed: u64) -> Ran {
 fn report(ran: &Ran) -> String {
     let last = ran.trace[ran.trace.len().saturating_sub(40)..].join("\n");
     let seed = ran.seed;
-    let command = format!("{SEED}={seed} cargo test -p stickler-tests --test simulation one_seed -- --exact --ignored --nocapture");
+    let command = format!(
+        "{SEED}={seed} cargo test -p stickler-tests --test simulation one_seed -- --exact --ignored --nocapture"
+    );
     format!("seed {seed}\n{last}\n{}\n{command}\n", ran.broken.join("\n"))
 }
 

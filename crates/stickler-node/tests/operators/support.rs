@@ -94,7 +94,7 @@ impl TestNode {
             // A listener that is dropped leaves an address where nobody answers.
             members.insert(NodeId(other + 2), listen().await.local_address().unwrap());
         }
-        let data = DataDirectory::open(&directory.path().join("data"), NodeId(1), [7; 16]).unwrap();
+        let data = DataDirectory::open(directory.path().join("data"), NodeId(1), [7; 16]).unwrap();
         let shutdown = Shutdown::new();
         let config = ConsensusConfig { node: NodeId(1), members };
         let disk = Disk::Directory(data);
