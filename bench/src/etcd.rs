@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tonic::transport::Channel;
 
@@ -31,7 +31,7 @@ impl EtcdCluster {
     /// # Errors
     /// [`Failure`].
     pub async fn start(directory: &Path, size: usize) -> Result<Self, Failure> {
-        let program = installed("etcd", "apt-get install etcd-server")?;
+        let program = program()?;
         let addresses = free_addresses(size * 2)?;
         let (peers, clients) = addresses.split_at(size);
         let members: Vec<String> =
@@ -114,6 +114,14 @@ impl EtcdCluster {
         let channels = clients::for_callers(&self.clients, callers, offset);
         channels.into_iter().map(|channel| EtcdCaller { client: KvClient::new(channel), write }).collect()
     }
+}
+
+/// Where etcd is.
+///
+/// # Errors
+/// [`Failure::Missing`].
+pub fn program() -> Result<PathBuf, Failure> {
+    installed("etcd", "apt-get install etcd-server")
 }
 
 async fn status(member: SocketAddr) -> Result<StatusResponse, tonic::Status> {

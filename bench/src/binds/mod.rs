@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::callers::{Sessions, Window, drive};
-use crate::etcd::{EtcdCluster, Write};
+use crate::etcd::{self, EtcdCluster, Write};
 use crate::failure::Failure;
 use crate::figures::Measured;
 use crate::print::{machine, note};
@@ -80,6 +80,8 @@ struct Lap {
 /// # Errors
 /// [`Failure`].
 pub async fn binds(options: &BindsOptions) -> Result<bool, Failure> {
+    // Said before the first round, not in its middle.
+    etcd::program()?;
     let place = options.scratch.place()?;
     let window = Window {
         warm_up: Duration::from_secs_f64(options.warm_up),

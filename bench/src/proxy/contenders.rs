@@ -60,7 +60,7 @@ pub async fn haproxy(
     core: Option<usize>,
     backends: &[SocketAddr],
 ) -> Result<Contender, Failure> {
-    let program = installed("haproxy", "apt-get install haproxy")?;
+    let program = haproxy_program()?;
     let address = free_addresses(1)?[0];
     let config = directory.join("haproxy.cfg");
     write(&config, &haproxy_text(address, backends))?;
@@ -184,12 +184,20 @@ pub fn stickler_program(named: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
+/// Where HAProxy is.
+///
+/// # Errors
+/// [`Failure::Missing`].
+pub fn haproxy_program() -> Result<PathBuf, Failure> {
+    installed("haproxy", "apt-get install haproxy")
+}
+
 /// Prints what each program says of its version.
 ///
 /// # Errors
 /// [`Failure::System`].
 pub async fn print_versions(stickler: &Path) -> Result<(), Failure> {
-    let haproxy = installed("haproxy", "apt-get install haproxy")?;
+    let haproxy = haproxy_program()?;
     for (program, option) in [(stickler, "--version"), (&haproxy, "-v")] {
         let said = Command::new(program).arg(option).kill_on_drop(true).output().await;
         let said = said.map_err(Failure::system(program.display().to_string()))?;

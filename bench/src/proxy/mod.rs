@@ -104,6 +104,7 @@ fn cores_are_apart() -> Result<bool, Failure> {
 /// [`Failure`].
 pub async fn proxy(options: &ProxyOptions) -> Result<bool, Failure> {
     let program = contenders::stickler_program(options.stickler.as_deref())?;
+    contenders::haproxy_program()?;
     let place = options.scratch.place()?;
     let directory = empty_directory(&place)?;
     let core = cores_are_apart()?.then_some(PROXY_CORE);
