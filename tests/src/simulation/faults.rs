@@ -24,6 +24,8 @@ pub struct Faults {
     shops: BTreeMap<&'static str, Arc<ShopHost>>,
     links: Links,
     next: Duration,
+    /// All nodes lose power when there have been so many sessions.
+    crash_all_at: Option<u64>,
     pending: Vec<(Duration, Undo)>,
 }
 
@@ -41,8 +43,8 @@ enum Undo {
 pub const QUICK: Duration = Duration::from_millis(4);
 
 /// Shortest and longest pause between two faults, and length of a fault, in milliseconds.
-const PAUSE: (u64, u64) = (150, 1600);
-const LENGTH: (u64, u64) = (120, 3500);
+const PAUSE: (u64, u64) = (100, 1100);
+const LENGTH: (u64, u64) = (100, 2800);
 
 impl Faults {
     /// No faults yet; the first one comes after `from`.
@@ -54,12 +56,25 @@ impl Faults {
         shops: BTreeMap<&'static str, Arc<ShopHost>>,
         from: Duration,
     ) -> Self {
-        Self { random, ledger, nodes, shops, links: Links::default(), next: from, pending: Vec::new() }
+        Self {
+            random,
+            ledger,
+            nodes,
+            shops,
+            links: Links::default(),
+            next: from,
+            crash_all_at: None,
+            pending: Vec::new(),
+        }
     }
 
     /// Does what is due at this time.
     pub fn tick(&mut self, sim: &mut Sim<'_>, now: Duration) {
         self.undo(sim, now);
+        if self.crash_all_at.is_some_and(|sessions| self.ledger.counted("sessions") >= sessions) {
+            self.crash_all_at = None;
+            self.crash_all(sim, now);
+        }
         if now < self.next {
             return;
         }
@@ -104,9 +119,13 @@ impl Faults {
         let shop = SHOPS[self.random.random_range(0..SHOPS.len())];
         let host = host_of(node);
         let (what, undo) = match self.random.random_range(0..100) {
-            0..14 => return self.crash(sim, now, node, until),
-            14..20 => return self.crash_all(sim, now),
-            20..34 => {
+            0..12 => return self.crash(sim, now, node, until),
+            12..23 => {
+                // At the worst moment: right after the next session was revealed.
+                self.crash_all_at = Some(self.ledger.counted("sessions") + 1);
+                return;
+            }
+            23..34 => {
                 let everybody = self.peers().chain(shops()).chain([CLIENTS.to_owned()]).collect::<Vec<_>>();
                 ("stands still", Undo::Mend(self.links.hold(sim, &host, &everybody)))
             }
@@ -179,7 +198,7 @@ impl Faults {
     }
 
     fn lose(&mut self, node: NodeId) {
-        let torn = self.random.random_bool(0.5).then(|| self.random.random());
+        let torn = self.random.random_bool(0.3).then(|| self.random.random());
         self.nodes[&node].disk.crash(torn);
     }
 

@@ -79,6 +79,12 @@ impl Ledger {
     pub fn count(&self, what: &'static str) {
         *self.open().counts.entry(what).or_default() += 1;
     }
+
+    /// How often it was counted.
+    #[must_use]
+    pub fn counted(&self, what: &str) -> u64 {
+        self.open().counts.get(what).copied().unwrap_or_default()
+    }
 }
 
 impl Contents {

@@ -64,19 +64,17 @@ pub struct NodeSetup {
     pub shops: BTreeMap<&'static str, IpAddr>,
     /// The document to apply, for one of the nodes.
     pub document: Option<ClusterDocument>,
+    /// When its disk syncs.
+    pub sync: SyncPolicy,
 }
 
 impl NodeHost {
-    /// A node that has never run. How soon its disk syncs is part of the seed.
+    /// A node that has never run.
     #[must_use]
     pub fn new(setup: NodeSetup) -> Self {
-        let NodeSetup { node, seed, ledger, addresses, shops, document } = setup;
-        let policy = match seed.child("disk").rng().random_range(0..4_u64) {
-            0 => SyncPolicy::Immediate,
-            several => SyncPolicy::After(Duration::from_millis(several * 3)),
-        };
+        let NodeSetup { node, seed, ledger, addresses, shops, document, sync } = setup;
         let state = Mutex::default();
-        Self { node, seed, ledger, addresses, shops, document, disk: MemoryDisk::new(policy), state }
+        Self { node, seed, ledger, addresses, shops, document, disk: MemoryDisk::new(sync), state }
     }
 
     /// Whether it held a lease when it was last looked at.
@@ -110,7 +108,8 @@ impl NodeHost {
         let (clock, skew) = Clock::start_skewed();
         // Rates are trusted to five parts in a hundred between two clocks.
         skew.set_rate(seed.child("rate").rng().random_range(0.98..1.02));
-        let network = WatchedNetwork::new(self.node, self.ledger.clone(), &self.shops);
+        let network =
+            WatchedNetwork::new(self.node, self.ledger.clone(), &self.shops, seed.child("wire").rng());
         let outside = Outside {
             network: Arc::new(network.clone()),
             clock,

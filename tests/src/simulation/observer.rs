@@ -144,7 +144,7 @@ impl Observer {
     fn routes(&self, view: &View, standing: &Standing) {
         let mut found = Ok(());
         let mut contents = self.ledger.open();
-        view.table.visit(|asked, record| {
+        view.table.visit(|asked, _| {
             let policy = view.catalog.affinity(asked.affinity);
             let (Some(policy), Some(located)) = (policy, view.locate(*asked)) else { return true };
             if let Step::Forward(ticket) = decide_located(view, standing, policy, &located, *asked)
@@ -153,7 +153,6 @@ impl Observer {
             {
                 found = contents.routes(now(), self.node, asked.key, routed.epoch);
             }
-            let _ = record;
             found.is_ok()
         });
         drop(contents);

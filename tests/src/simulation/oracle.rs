@@ -11,6 +11,8 @@ use stickler_core::ids::NodeId;
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     home: Option<Home>,
+    /// The highest epoch by which the session was routed, and since when that is known.
+    epoch: Option<(u64, Duration)>,
     /// Items that the shop has shown in an answer, with the time of the first such answer.
     items: BTreeMap<u64, Duration>,
 }
@@ -35,7 +37,8 @@ impl Record {
     ///
     /// The session may be elsewhere than before only if some node's state had a reason for sessions to
     /// leave the old shop: at the earliest when a request that this client gave up was still on its way.
-    /// On the same shop, in the same life, the cart is the same, and what was in it when the request was
+    /// An answer by an older epoch than one that is known may stem from a request that was sent before that
+    /// was known, and from no other. On the same shop, in the same life, the cart is the same, and what was in it when the request was
     /// sent is in it.
     pub fn take(&mut self, ledger: &Ledger, who: &str, node: NodeId, asked: Duration, reply: &Reply) {
         let mut words = reply.body.split(' ');
@@ -47,6 +50,15 @@ impl Record {
         if ledger.open().may_be_isolated(node, shop, asked) {
             // A node without a lease answers known sessions by what it last knew: promised to nobody.
             return ledger.count("answers without a lease");
+        }
+        let epoch = reply.header("stickler-epoch").and_then(|epoch| epoch.parse().ok());
+        if let (Some(epoch), Some((known, since))) = (epoch, self.epoch)
+            && epoch < known
+        {
+            if asked > since {
+                ledger.violated(format!("I5: {who} was answered by epoch {epoch}, after {known} was known"));
+            }
+            return ledger.count("answers overtaken");
         }
         let found = Home { shop: shop.to_owned(), boot: boot.to_owned(), cart: cart.to_owned() };
         match &self.home {
@@ -70,6 +82,9 @@ impl Record {
             self.items.clear();
         }
         self.home = Some(found);
+        if let Some(epoch) = epoch.filter(|epoch| self.epoch.is_none_or(|(known, _)| known < *epoch)) {
+            self.epoch = Some((epoch, now()));
+        }
         for item in items {
             self.items.entry(item).or_insert_with(now);
         }

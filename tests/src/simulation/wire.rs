@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rand::Rng;
+use rand::rngs::StdRng;
 use stickler_core::ids::{Epoch, KeyHash, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::state::{Record, SessionKey};
@@ -27,6 +30,7 @@ struct Watch {
     node: NodeId,
     ledger: Ledger,
     shops: BTreeMap<IpAddr, &'static str>,
+    random: Mutex<StdRng>,
     /// Known once the node has started; before that it sends nothing.
     cluster: OnceLock<Cluster>,
 }
@@ -34,9 +38,10 @@ struct Watch {
 impl WatchedNetwork {
     /// The network of a node that is about to start.
     #[must_use]
-    pub fn new(node: NodeId, ledger: Ledger, shops: &BTreeMap<&'static str, IpAddr>) -> Self {
+    pub fn new(node: NodeId, ledger: Ledger, shops: &BTreeMap<&'static str, IpAddr>, random: StdRng) -> Self {
         let shops = shops.iter().map(|(name, ip)| (*ip, *name)).collect();
-        Self { watch: Arc::new(Watch { node, ledger, shops, cluster: OnceLock::new() }) }
+        let (random, cluster) = (Mutex::new(random), OnceLock::new());
+        Self { watch: Arc::new(Watch { node, ledger, shops, random, cluster }) }
     }
 
     /// From now on requests are judged by what this node knows.
@@ -57,10 +62,11 @@ impl Network for WatchedNetwork {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxedStream>> {
         Box::pin(async move {
             let stream = SimulatedNetwork.connect(address).await?;
-            Ok(match self.watch.shops.get(&address.ip()) {
-                None => stream,
-                Some(shop) => Box::new(Watched { stream, shop, watch: Arc::clone(&self.watch) }),
-            })
+            let Some(shop) = self.watch.shops.get(&address.ip()) else { return Ok(stream) };
+            if let Some(delay) = self.watch.delay() {
+                tokio::time::sleep(delay).await;
+            }
+            Ok(Box::new(Watched { stream, shop, watch: Arc::clone(&self.watch) }))
         })
     }
 }
@@ -72,7 +78,17 @@ struct Watched {
     watch: Arc<Watch>,
 }
 
+/// How often a connection to a shop takes its time, and how long at most: below the pool's time-out. What
+/// was decided before may have passed by then.
+const SLOW: f64 = 0.15;
+const SLOWEST: Duration = Duration::from_millis(280);
+
 impl Watch {
+    fn delay(&self) -> Option<Duration> {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        random.random_bool(SLOW).then(|| SLOWEST.mul_f64(random.random()))
+    }
+
     /// Takes in a request head that was just written.
     fn sent(&self, shop: &str, bytes: &[u8]) {
         let Some(cluster) = self.cluster.get() else { return };

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rand::Rng;
 use stickler_core::ids::NodeId;
+use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 use tokio::sync::watch;
 use turmoil::Sim;
@@ -19,16 +21,16 @@ use super::panics;
 use super::shop_host::ShopHost;
 
 /// How finely virtual time is simulated: messages arrive at whole ticks.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(3);
 
 /// When the first fault may come: by then the cluster is founded and has its document.
 const FIRST_FAULT: Duration = Duration::from_secs(2);
 
 /// When everything is healed.
-const HEALED: Duration = Duration::from_secs(14);
+const HEALED: Duration = Duration::from_secs(11);
 
 /// How long the cluster has after that until every node must hold a lease and answer.
-const SETTLING: Duration = Duration::from_secs(4);
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// When clients must have checked everything.
 const END: Duration = Duration::from_secs(40);
@@ -107,6 +109,11 @@ impl World<'_> {
             let shop = Arc::clone(shop);
             sim.host(*name, move || Arc::clone(&shop).run());
         }
+        // The same for all, or the quickest disk would keep what the others lose.
+        let sync = match seed.child("disks").rng().random_range(0..5_u64) {
+            0 => SyncPolicy::Immediate,
+            several => SyncPolicy::After(Duration::from_millis(6 + several * 6)),
+        };
         let mut nodes = BTreeMap::new();
         for node in NODES {
             let host = Arc::new(NodeHost::new(NodeSetup {
@@ -116,6 +123,7 @@ impl World<'_> {
                 addresses: addresses.clone(),
                 shops: shop_addresses.clone(),
                 document: (node == NODES[0]).then(|| document(&shop_addresses)),
+                sync,
             }));
             nodes.insert(node, Arc::clone(&host));
             sim.host(host_of(node), move || Arc::clone(&host).run());
@@ -150,8 +158,7 @@ impl World<'_> {
             self.faults.heal(&mut self.sim);
         } else if now >= HEALED + SETTLING && *self.season.borrow() == Season::Turmoil {
             self.ledger.note_at(now, "all", "*** has settled");
-            for (node, host) in self.nodes.iter().filter(|(_, host)| !host.is_leased()) {
-                let _ = host;
+            for (node, _) in self.nodes.iter().filter(|(_, host)| !host.is_leased()) {
                 self.ledger.violated(format!("node {node} has no lease {SETTLING:?} after all was healed"));
             }
             self.season.send_replace(Season::Calm);

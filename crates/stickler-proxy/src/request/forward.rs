@@ -61,6 +61,7 @@ impl Router {
         let clock = &self.proxy.cluster.outside().clock;
         let mut failed = None;
         loop {
+            let went_elsewhere = failed.is_some();
             let decided = self.decide(routing, failed).await?;
             let error = match self.send(routing, &decided, request).await {
                 Ok(exchanged) => return self.reveal(routing, exchanged).await,
@@ -76,20 +77,20 @@ impl Router {
             };
             request = *unsent;
             if !matches!(error.cause, ExchangeCause::Invalid(Stale)) {
-                failed = self.after_failure(&ticket).await;
+                failed = self.after_failure(&ticket, went_elsewhere).await;
             }
         }
     }
 
-    /// A bound session waits for the voters' verdict; anything else goes elsewhere at once.
-    async fn after_failure(&self, ticket: &Ticket) -> Option<BackendId> {
-        if ticket.session.is_some() {
+    /// A bound session waits for the voters' verdict. Anything else goes elsewhere at once, and only then
+    /// waits: where no backend can be reached, it must not run from one to the other as fast as they refuse.
+    async fn after_failure(&self, ticket: &Ticket, went_elsewhere: bool) -> Option<BackendId> {
+        if ticket.session.is_some() || went_elsewhere {
             let mut changes = self.proxy.cluster.changes();
             changes.borrow_and_update();
             let _ = tokio::time::timeout(RETRY_PAUSE, changes.changed()).await;
-            return None;
         }
-        Some(ticket.backend)
+        ticket.session.is_none().then_some(ticket.backend)
     }
 
     async fn send(
