@@ -51,6 +51,7 @@ impl SnapshotDirectory {
             unfinished,
             covered,
             length: 0,
+            synced: 0,
             checksum: crc32fast::Hasher::new(),
         };
         writer.append(&header(covered, &meta))?;
@@ -117,6 +118,10 @@ impl SnapshotDirectory {
     }
 }
 
+/// After how many bytes a snapshot that is being written is synced. All at its end would keep the disk busy
+/// for a tenth of a second, and the log's own sync waiting for it.
+const SYNC_EVERY: u64 = 256 << 10;
+
 const NAME_PREFIX: &str = "snapshot-";
 
 /// Names sort as the snapshots follow on each other.
@@ -134,6 +139,8 @@ pub struct SnapshotWriter {
     unfinished: Box<dyn UnfinishedSnapshot>,
     covered: u64,
     length: u64,
+    /// How much of it was synced on the way.
+    synced: u64,
     checksum: crc32fast::Hasher,
 }
 
@@ -144,7 +151,12 @@ impl SnapshotWriter {
     /// When it is empty or over the limit, or the disk refuses.
     pub fn write_chunk(&mut self, chunk: &[u8]) -> Result<(), SnapshotError> {
         self.append(&chunk_length(chunk)?)?;
-        self.append(chunk)
+        self.append(chunk)?;
+        if self.length - self.synced >= SYNC_EVERY {
+            self.synced = self.length;
+            self.unfinished.sync_gently().map_err(|source| self.directory.io(UNFINISHED, source))?;
+        }
+        Ok(())
     }
 
     /// Ends the snapshot; durable when it returns. Older ones are removed.

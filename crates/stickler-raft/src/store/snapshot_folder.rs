@@ -7,9 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use stickler_rt::Clock;
 
 use super::DataDirectory;
 use super::durable::{TEMPORARY_SUFFIX, sync_directory};
+
+/// The disk is left alone for so long at most after one sync of a snapshot.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// A folder of finished snapshots, by name.
 pub(crate) trait SnapshotFolder: Send + Sync {
@@ -29,6 +36,9 @@ pub(crate) trait SnapshotFolder: Send + Sync {
 pub(crate) trait UnfinishedSnapshot: Send + Sync {
     /// Adds bytes at the end.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written so far durable, then leaves the disk alone for as long as that took: at the
+    /// end there is little left to sync, and whoever else syncs meanwhile never waits for long.
+    fn sync_gently(&mut self) -> io::Result<()>;
     /// What was written so far.
     fn bytes(&mut self) -> io::Result<Arc<dyn SnapshotBytes>>;
     /// Gives it its name, in place of what had that name; durable, content and name, when it returns.
@@ -109,6 +119,13 @@ struct UnfinishedFile {
 impl UnfinishedSnapshot for UnfinishedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
+    }
+
+    fn sync_gently(&mut self) -> io::Result<()> {
+        let clock = Clock::start();
+        self.file.sync_data()?;
+        thread::sleep(clock.now().0.min(LONGEST_REST));
+        Ok(())
     }
 
     fn bytes(&mut self) -> io::Result<Arc<dyn SnapshotBytes>> {

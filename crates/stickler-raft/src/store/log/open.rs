@@ -107,6 +107,7 @@ impl<C: StoredTypes> SledLog<C> {
         let io_at = |source| LogOpenError::Io { path: path.clone(), source };
         let noted = directory.identity().log_sequence;
         prepare(&path, noted.is_some())?;
+        remove_unfinished_tables(&path).map_err(io_at)?;
 
         let db = open_sled(&path)?;
         let tree: Tree = (*db).clone();
@@ -149,6 +150,24 @@ fn prepare(path: &Path, was_made: bool) -> Result<(), LogOpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(&blobs)(error)),
         _ => Ok(()),
     }
+}
+
+/// Removes the tables of pages that sled was writing when it was cut off at an earlier start. It would take
+/// one for its newest and refuse to open, although it is written anew at every start.
+fn remove_unfinished_tables(log: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn open_sled(path: &Path) -> Result<Db, LogOpenError> {

@@ -13,8 +13,11 @@ use sled::{Batch, IVec, Tree};
 use crate::store::StoredTypes;
 use crate::store::codec::{self, DecodeError, Kind};
 
-/// sled moves large values to blob files, which it never syncs. Values of 12 KB made none.
-pub(super) const MAXIMUM_VALUE_BYTES: usize = 8 << 10;
+/// sled writes a page anew at any moment, and when it is over a quarter of a segment (131,052 bytes) it goes to a
+/// blob file, which sled never syncs. A page has up to 20 keys: 17 until it is split, and 3 of a neighbour that
+/// was merged into it. So many of the largest values, each with its key and lengths, must be under that.
+pub(super) const MAXIMUM_VALUE_BYTES: usize = 6 << 10;
+const _: () = assert!(20 * (MAXIMUM_VALUE_BYTES + ENTRY_KEY_BYTES + 8) + 256 < 131_052);
 const PARTS_BYTES: usize = 2;
 const MAXIMUM_PIECE_BYTES: usize = MAXIMUM_VALUE_BYTES - PARTS_BYTES;
 
@@ -98,16 +101,17 @@ pub(super) fn keys_from(index: u64) -> std::ops::RangeInclusive<[u8; ENTRY_KEY_B
     entry_key(index, 0)..=entry_key(u64::MAX, u16::MAX)
 }
 
-/// Puts an entry's envelope into a batch.
-pub(super) fn insert_entry(batch: &mut Batch, index: u64, envelope: &[u8]) {
+/// Puts an entry's envelope into a batch, and says how many keys it takes.
+pub(super) fn insert_entry(batch: &mut Batch, index: u64, envelope: &[u8]) -> usize {
     let pieces = envelope.chunks(MAXIMUM_PIECE_BYTES);
-    let parts = u16::try_from(pieces.len()).expect("an envelope's limit is 513 pieces");
+    let parts = u16::try_from(pieces.len()).expect("an envelope's limit is 683 pieces");
     for (part, piece) in (0_u16..).zip(pieces) {
         let mut value = Vec::with_capacity(PARTS_BYTES + piece.len());
         value.extend_from_slice(&parts.to_le_bytes());
         value.extend_from_slice(piece);
         batch.insert(&entry_key(index, part), value);
     }
+    usize::from(parts)
 }
 
 /// Reads one of the fixed keys.

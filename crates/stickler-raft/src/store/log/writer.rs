@@ -20,8 +20,11 @@ use crate::store::{DataDirectory, StoreFailure, StoredTypes};
 
 /// How many bytes of entries go into one sled batch, and into one sync while more wait.
 const BATCH_BYTES: usize = 1 << 20;
-/// How many keys one slice of a purge or a truncation removes: about 2 ms, so that appends get in between.
-const SLICE_KEYS: usize = 500;
+/// How many keys one slice of a truncation removes.
+const TRUNCATED_KEYS: usize = 500;
+/// How many keys one slice of a purge removes at least: about a millisecond. sled reads the oldest keys back
+/// from the disk, and what it makes of their pages is written by the next sync, for which an append may wait.
+const PURGED_KEYS: usize = 16;
 /// After how many batches the data directory is told how far the log is known to be.
 const NOTE_EVERY: u64 = 4096;
 
@@ -82,7 +85,7 @@ impl<C: StoredTypes> Writer<C> {
         let _guard = PanicIsFailure(Arc::clone(&self.shared));
         while let Some(request) = self.next_request() {
             let group = request.map_or_else(Vec::new, |first| self.gather(first));
-            let outcome = if group.is_empty() { self.purge_slice() } else { self.serve(group) };
+            let outcome = if group.is_empty() { self.purge_at_leisure() } else { self.serve(group) };
             if let Err(error) = outcome {
                 let failure = self.shared.health.fail(&format!("{}: {error}", self.shared.path.display()));
                 self.refuse_all(&failure);
@@ -133,29 +136,35 @@ impl<C: StoredTypes> Writer<C> {
             group.into_iter().for_each(|request| refuse(request, &failure));
             return Ok(());
         }
-        let written = self.write(&group).and_then(|()| self.make_durable());
-        if let Err(error) = &written {
-            let failure = self.shared.health.fail(&format!("{}: {error}", self.shared.path.display()));
-            group.into_iter().for_each(|request| refuse(request, &failure));
-            return Ok(());
-        }
+        let written = self.write(&group).and_then(|keys| self.make_durable().map(|()| keys));
+        let written_keys = match written {
+            Ok(keys) => keys,
+            Err(error) => {
+                let failure = self.shared.health.fail(&format!("{}: {error}", self.shared.path.display()));
+                group.into_iter().for_each(|request| refuse(request, &failure));
+                return Ok(());
+            }
+        };
         for request in group {
             acknowledge(request);
         }
-        // One slice for each group, so that a busy log doesn't put a purge off for ever.
-        self.purge_slice()?;
+        // One slice for each group, so that a busy log doesn't put a purge off for ever; and more than the
+        // group had, so that the purge comes to its end.
+        self.purge_slice(PURGED_KEYS.max(2 * written_keys))?;
         self.note()
     }
 
-    fn write(&mut self, group: &[Request<C>]) -> io::Result<()> {
+    /// Hands a group to sled, and says how many keys its entries took.
+    fn write(&mut self, group: &[Request<C>]) -> io::Result<usize> {
         let mut batch = Batch::default();
+        let mut keys = 0;
         let mut bytes = 0;
         let mut written_request = None;
         for request in group {
             match request {
                 Request::Append { entries, number, .. } => {
                     for (index, envelope) in entries {
-                        insert_entry(&mut batch, *index, envelope);
+                        keys += insert_entry(&mut batch, *index, envelope);
                         bytes += envelope.len();
                         if bytes >= BATCH_BYTES {
                             self.apply(std::mem::take(&mut batch))?;
@@ -181,7 +190,7 @@ impl<C: StoredTypes> Writer<C> {
         if let Some(number) = written_request {
             self.shared.view().written(number);
         }
-        Ok(())
+        Ok(keys)
     }
 
     /// Writes a batch with the next sequence number, whatever else it has.
@@ -212,7 +221,7 @@ impl<C: StoredTypes> Writer<C> {
     /// Removes from the end backwards: cut short, it leaves a shorter removal and no hole.
     fn truncate(&mut self, first_removed: u64) -> io::Result<()> {
         loop {
-            let keys = self.tree.range(keys_from(first_removed)).keys().rev().take(SLICE_KEYS);
+            let keys = self.tree.range(keys_from(first_removed)).keys().rev().take(TRUNCATED_KEYS);
             let keys = keys.collect::<Result<Vec<_>, _>>()?;
             if keys.is_empty() {
                 return Ok(());
@@ -223,11 +232,18 @@ impl<C: StoredTypes> Writer<C> {
         }
     }
 
+    /// Removes a slice while nobody waits, and syncs it at once: many slices would make the next append's
+    /// sync slow.
+    fn purge_at_leisure(&mut self) -> io::Result<()> {
+        self.purge_slice(PURGED_KEYS)?;
+        self.make_durable()
+    }
+
     /// Removes one slice of what is purged, oldest first. The purged position was written before, so
     /// whatever a power cut leaves of the slices is not taken for a part of the log.
-    fn purge_slice(&mut self) -> io::Result<()> {
+    fn purge_slice(&mut self, most_keys: usize) -> io::Result<()> {
         let Some(keep_from) = self.purge_before else { return Ok(()) };
-        let keys = self.tree.range(entry_key(0, 0)..entry_key(keep_from, 0)).keys().take(SLICE_KEYS);
+        let keys = self.tree.range(entry_key(0, 0)..entry_key(keep_from, 0)).keys().take(most_keys);
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
             self.purge_before = None;

@@ -51,6 +51,10 @@ impl UnfinishedSnapshot for UnfinishedBytes {
         Ok(())
     }
 
+    fn sync_gently(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn bytes(&mut self) -> io::Result<Arc<dyn SnapshotBytes>> {
         Ok(Arc::new(Arc::<[u8]>::from(self.written.as_slice())))
     }
