@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use stickler_core::document::check_cluster;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::{BackendId, NodeId};
@@ -27,6 +28,7 @@ pub struct TestNodes {
     networks: BTreeMap<NodeId, CuttableNetwork>,
     /// The shops behind them.
     pub shops: Vec<Shop>,
+    _ports: ReservedPorts,
 }
 
 impl TestNodes {
@@ -34,10 +36,9 @@ impl TestNodes {
     /// document that `document` makes from the shops' addresses.
     pub async fn start(size: u64, shops: usize, document: impl Fn(&[SocketAddr]) -> String) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let ports = free_ports(usize::try_from(size).expect("a few nodes") * 4);
+        let ports = ReservedPorts::new(usize::try_from(size).expect("a few nodes") * 4).expect("free ports");
         let address = |index: u64, part: usize| {
-            let index = usize::try_from(index).expect("a few nodes");
-            SocketAddr::from((Ipv4Addr::LOCALHOST, ports[(index - 1) * 4 + part]))
+            ports.address((usize::try_from(index).expect("a few nodes") - 1) * 4 + part)
         };
         let members: BTreeMap<NodeId, SocketAddr> =
             (1..=size).map(|node| (NodeId(node), address(node, 0))).collect();
@@ -62,7 +63,8 @@ impl TestNodes {
             started.push(Shop::start(&format!("web-{number}")).await);
         }
         let networks = (1..=size).map(|node| (NodeId(node), CuttableNetwork::default())).collect();
-        let mut nodes = Self { directory, files, running: BTreeMap::new(), networks, shops: started };
+        let running = BTreeMap::new();
+        let mut nodes = Self { directory, files, running, networks, shops: started, _ports: ports };
         for node in 1..=size {
             nodes.restart(NodeId(node)).await;
         }
@@ -273,12 +275,26 @@ impl TestNodes {
     }
 }
 
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
-    let sockets: Vec<std::net::TcpListener> = (0..count)
-        .map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
-        .collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("a bound socket has an address").port()).collect()
+/// Ports that are nobody else's as long as this lives: neither other tests' nor outgoing connections'.
+struct ReservedPorts(Vec<Socket>);
+
+impl ReservedPorts {
+    /// A socket that is bound and does not listen keeps its port from everybody but those who say, as
+    /// listeners do, that they would use an address again.
+    fn new(count: usize) -> std::io::Result<Self> {
+        let reserve = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+            socket.set_reuse_address(true)?;
+            Ok(socket)
+        };
+        Ok(Self((0..count).map(|_| reserve()).collect::<std::io::Result<_>>()?))
+    }
+
+    fn address(&self, number: usize) -> SocketAddr {
+        let address = self.0[number].local_addr().expect("a bound socket has an address");
+        address.as_socket().expect("it was bound to an address of the internet")
+    }
 }
 
 /// A little while, for checks that something does not happen.

@@ -11,7 +11,8 @@ use stickler_core::ids::{BackendId, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::Plan;
 use stickler_core::state::{
-    Admin, Bind, BindOutcome, Command, MoveReason, Origin, Outcome, Rebind, RebindOutcome, SessionKey,
+    Admin, Bind, BindOutcome, Command, Located, MoveReason, Origin, Outcome, Rebind, RebindOutcome,
+    SessionKey,
 };
 use stickler_core::time::ClusterTime;
 use stickler_raft::{Cluster, Persistence};
@@ -48,13 +49,11 @@ impl World {
     /// Binds 10,000 sessions and moves 500 of them while the node is away.
     async fn change(&mut self) {
         let cluster = self.survivor();
-        let hasher = Plan::of(&cluster.view().catalog).unwrap().hasher;
         let sessions: BTreeMap<String, SessionKey> = (0..SESSIONS)
             .map(|number| {
                 let value = format!("client-{number}");
-                let identifier = Identifier::Header { name: "X-Session", value: value.as_bytes() };
-                let key = hasher.key(affinity(&cluster), &identifier).unwrap();
-                (value, SessionKey { affinity: affinity(&cluster), key })
+                let session = session(&cluster, &value);
+                (value, session)
             })
             .collect();
         let bound: Vec<(String, SessionKey, BindOutcome)> = futures::stream::iter(sessions)
@@ -102,7 +101,7 @@ impl World {
             self.owners.iter().map(|(value, backend)| (value.clone(), name(backend))).collect();
         let mut tasks = Vec::new();
         for part in wanted.chunks(wanted.len() / 16 + 1) {
-            let part = part.to_vec();
+            let (part, survivor) = (part.to_vec(), self.survivor());
             tasks.push(tokio::spawn(async move {
                 let mut connection =
                     until("the node listens", || async { KeptConnection::open(address).await.ok() }).await;
@@ -117,7 +116,7 @@ impl World {
                         held_back += 1;
                         assert!(held_back < 1000, "{reply:?}");
                     };
-                    assert_eq!(reply.backend(), backend, "{value}");
+                    assert_eq!(reply.backend(), backend, "{value}: {:?}", known_of(&survivor, &value));
                 }
             }));
         }
@@ -125,6 +124,18 @@ impl World {
             task.await.unwrap();
         }
     }
+}
+
+/// What a node has of a session, for messages.
+fn known_of(cluster: &Cluster, value: &str) -> Option<Located> {
+    cluster.view().locate(session(cluster, value))
+}
+
+fn session(cluster: &Cluster, value: &str) -> SessionKey {
+    let hasher = Plan::of(&cluster.view().catalog).unwrap().hasher;
+    let identifier = Identifier::Header { name: "X-Session", value: value.as_bytes() };
+    let affinity = affinity(cluster);
+    SessionKey { affinity, key: hasher.key(affinity, &identifier).unwrap() }
 }
 
 async fn bind(cluster: &Cluster, session: SessionKey) -> BindOutcome {

@@ -75,6 +75,30 @@ fn arrows_between_crates_go_one_way() {
 }
 
 #[test]
+fn no_build_but_the_simulations_has_deliberate_faults() {
+    let feature = "deliberate-faults";
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().current_dir(root()).exec().unwrap();
+    for package in &metadata.packages {
+        for (name, turns_on) in &package.features {
+            let names = turns_on.iter().any(|other| other.contains(feature));
+            assert!(
+                !names || (name == feature && package.name.as_str() == "stickler-tests"),
+                "feature {name} of {} turns deliberate faults on",
+                package.name
+            );
+        }
+        for depends in &package.dependencies {
+            assert!(
+                !depends.features.iter().any(|asked| asked == feature),
+                "{} depends on {} with deliberate faults",
+                package.name,
+                depends.name
+            );
+        }
+    }
+}
+
+#[test]
 fn crates_name_only_what_they_may() {
     let forbidden: [(&str, &[&str]); 3] = [
         (

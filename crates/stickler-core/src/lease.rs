@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deliberate::{self, Fault};
 use crate::ids::{Incarnation, LogIndex, NodeId};
 use crate::time::ClusterTime;
 
@@ -115,13 +116,14 @@ impl LeaseBook {
         office: &Office,
     ) -> Result<Duration, Denial> {
         self.note_commit(now, office.commit);
-        let acknowledged = office.quorum_acknowledged.ok_or(Denial::NoQuorum)?;
+        let unasked = deliberate::active(Fault::LeaseWithoutQuorum).then_some(now);
+        let acknowledged = unasked.or(office.quorum_acknowledged).ok_or(Denial::NoQuorum)?;
         let left = LEASE.saturating_sub(now.saturating_sub(acknowledged));
         if left.is_zero() {
             return Err(Denial::NoQuorum);
         }
         let needed = self.stable.max(office.first_entry).max(self.commit_of_half_a_lease_ago(now));
-        if request.applied < needed {
+        if request.applied < needed && !deliberate::active(Fault::LeaseWhileBehind) {
             return Err(Denial::Behind);
         }
         // Clocks may differ in rate by five in a hundred, so the book holds a lease that much longer.
@@ -150,8 +152,10 @@ impl LeaseBook {
     /// leader announces none of its own until every lease of its predecessor has ended.
     pub fn stable(&mut self, now: Reading, own_applied: LogIndex) -> LogIndex {
         self.leases.retain(|_, held| held.until > now);
-        if now.saturating_sub(self.began) >= LEASE * 11 / 10 {
-            let lowest = self.leases.values().map(|held| held.applied).min().unwrap_or(own_applied);
+        let at_once = deliberate::active(Fault::StableFromTheFirstMoment);
+        if at_once || now.saturating_sub(self.began) >= LEASE * 11 / 10 {
+            let counted = self.leases.values().filter(|_| !deliberate::active(Fault::StableByLeaderAlone));
+            let lowest = counted.map(|held| held.applied).min().unwrap_or(own_applied);
             self.stable = self.stable.max(lowest.min(own_applied));
         }
         self.stable

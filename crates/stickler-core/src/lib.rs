@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod balance;
+pub mod deliberate;
 pub mod document;
 pub mod ids;
 pub mod invariants;

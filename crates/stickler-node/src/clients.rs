@@ -12,8 +12,9 @@ use stickler_core::state::Catalog;
 use stickler_proxy::request::{Proxy, Router};
 use stickler_proxy::worker::{Worker, WorkerSettings};
 use stickler_raft::Cluster;
-use stickler_rt::{BindOptions, Outside, Seed, Shutdown, WorkerHandle};
+use stickler_rt::{Outside, Seed, Shutdown, WorkerHandle};
 
+use crate::claims::Claims;
 use crate::readiness::Readiness;
 
 /// Pause before an address that could not be listened at is tried again.
@@ -27,6 +28,7 @@ pub(crate) struct ClientWorkers {
     pub(crate) outside: Outside,
     /// This node's own addresses for listeners of these names.
     pub(crate) addresses: BTreeMap<String, SocketAddr>,
+    pub(crate) claims: Arc<Claims>,
     pub(crate) readiness: Readiness,
     pub(crate) shutdown: Shutdown,
 }
@@ -99,13 +101,16 @@ impl ClientWorkers {
             max_request_head: document.limits.max_request_head as usize,
             ..WorkerSettings::default()
         });
-        serving.retain(|name, current| {
-            let kept = wanted.get(name.as_str()) == Some(&current.address);
-            if !kept {
-                current.stop.trigger();
-            }
-            kept
-        });
+        let is_wanted = |name: &str, current: &Serving| wanted.get(name) == Some(&current.address);
+        let left: Vec<String> = serving
+            .iter()
+            .filter(|(name, current)| !is_wanted(name, current))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for current in left.iter().filter_map(|name| serving.remove(name)).collect::<Vec<_>>() {
+            current.stop.trigger();
+            self.claims.release(current.address).await;
+        }
         let mut complete = true;
         for (name, address) in wanted {
             if !serving.contains_key(name) {
@@ -123,9 +128,8 @@ impl ClientWorkers {
         address: SocketAddr,
         number: usize,
     ) -> bool {
-        let options = BindOptions { reuse_port: true, ..BindOptions::default() };
         let part = format!("listener {name}");
-        match self.outside.network.bind(address, options).await {
+        match self.claims.listen(&*self.outside.network, address).await {
             Ok(listener) => {
                 let stop = worker.listen(Arc::from(name), listener);
                 serving.insert(name.to_owned(), Serving { address, stop });

@@ -50,6 +50,9 @@ pub enum NodeError {
 pub struct Node {
     cluster: Cluster,
     proxy: Proxy,
+    /// Ends the data plane.
+    leaving: Shutdown,
+    /// Ends everything.
     shutdown: Shutdown,
     workers: Vec<WorkerHandle>,
     admin: AdminAddress,
@@ -92,7 +95,8 @@ impl Node {
         let config = ConsensusConfig { node: file.id, members: file.initial_members.clone() };
         let cluster = Cluster::start(config, outside.clone(), disk, peers, shutdown.clone()).await?;
         let proxy = Proxy::start(cluster.clone());
-        let readiness = Readiness::new(cluster.clone(), shutdown.clone());
+        let leaving = shutdown.child();
+        let readiness = Readiness::new(cluster.clone(), leaving.clone());
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| ProxyMetrics::register(Arc::clone(proxy.counters()), registry));
 
@@ -112,13 +116,14 @@ impl Node {
             cluster: cluster.clone(),
             outside: outside.clone(),
             addresses: file.listener_addresses.clone(),
+            claims: Arc::default(),
             readiness,
-            shutdown: shutdown.clone(),
+            shutdown: leaving.clone(),
         };
         let count = file.workers.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
         let workers = clients::start(&workers, count).map_err(NodeError::Worker)?;
         tracing::info!(node = %file.id, peer_address = %file.peer_address, workers = count, "node started");
-        Ok(Self { cluster, proxy, shutdown, workers, admin, status_address })
+        Ok(Self { cluster, proxy, leaving, shutdown, workers, admin, status_address })
     }
 
     /// The node's consensus.
@@ -158,14 +163,21 @@ impl Node {
         }
     }
 
-    /// Lets requests in flight end, and then everything.
+    /// Hands leadership over, lets requests in flight end, and then everything. Until then the node is a
+    /// member like any other: a leader that held its office without doing its work would keep the others
+    /// from electing a better one.
     pub async fn stop(self) {
-        self.shutdown.trigger();
+        self.leaving.trigger();
+        // First of all: requests may take long, and whoever waits for this may lose patience.
+        self.cluster.hand_over().await;
         for worker in self.workers {
             if let Err(error) = worker.join().await {
                 tracing::error!(%error, "a worker did not end well");
             }
         }
+        // The others may have elected it again meanwhile.
+        self.cluster.hand_over().await;
+        self.shutdown.trigger();
         self.cluster.stop().await;
     }
 }

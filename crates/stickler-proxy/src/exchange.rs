@@ -12,6 +12,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::BackendId;
 
 use crate::backend_connections::{BackendConnections, Ready, Reuse};
@@ -143,7 +144,8 @@ impl Exchanges {
         let (parts, incoming) = request.into_parts();
         let bodiless = incoming.is_end_stream();
         // A copy is only worth its price where it may be used.
-        let spare = (reused && bodiless && parts.method.is_safe()).then(|| parts.clone());
+        let repeatable = parts.method.is_safe() || deliberate::active(Fault::SendTwice);
+        let spare = (reused && bodiless && repeatable).then(|| parts.clone());
         let (body, mut aside) = if bodiless { (None, Some(incoming)) } else { (Some(incoming), None) };
         let body = ClientBody::new(body, Rc::clone(&progress), to.timeouts.request_body);
         let response = sender.try_send_request(Request::from_parts(parts, body));

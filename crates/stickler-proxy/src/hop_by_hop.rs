@@ -8,6 +8,7 @@ use http::header::{
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Method, Request, Version};
+use stickler_core::deliberate::{self, Fault};
 
 /// Names that start so are ours: nothing that a client sends under them reaches a backend.
 pub const RESERVED_PREFIX: &str = "stickler-";
@@ -56,7 +57,9 @@ pub fn prepare_request<B>(request: &mut Request<B>, client: &ClientSide<'_>) {
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     let trailers = headers.get_all(TE).iter().any(|value| has_token(value, "trailers"));
     strip_connection(headers);
-    strip_reserved(headers);
+    if !deliberate::active(Fault::PassForgedFence) {
+        strip_reserved(headers);
+    }
     // The expectation was the client's of us: the parser answers 100 when the body is first asked for,
     // which is once a backend takes the request.
     headers.remove(EXPECT);

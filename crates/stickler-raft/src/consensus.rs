@@ -12,26 +12,19 @@ use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
 use stickler_core::state::{Catalog, Command, State, View};
 use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
-use tokio::sync::mpsc;
 
-use crate::blocking::Blocking;
 use crate::disk::{Disk, DiskError};
-use crate::election::Elector;
-use crate::founding::{Founding, MembershipError, record_birth};
-use crate::lease_holder::LeaseHolder;
+use crate::founding::MembershipError;
+use crate::hand_over::hand_over;
 use crate::machine::StateMachine;
-use crate::office::{OfficeHandle, OfficeOwner, OfficeQueue, Term, office_queue};
+use crate::office::{Term, office_queue};
 use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
-use crate::proposals::{
-    Answer, Courier, LeaderLog, LeaderLogOwner, LeaderLogQueue, Persistence, Proposal, Proposals,
-    ProposeError, leader_log,
-};
+use crate::proposals::{Answer, Persistence, Proposals, ProposeError, leader_log};
 use crate::published::Published;
 use crate::raft::{Member, Raft, Types};
 use crate::runtime::OrderedRuntime;
-use crate::snapshotter;
-use crate::store::{IdentityStore, StoreFailure};
-use crate::sweeper::Sweeper;
+use crate::store::StoreFailure;
+use crate::tasks::Tasks;
 
 /// Who the node is among its peers.
 #[derive(Clone, Debug)]
@@ -102,145 +95,6 @@ pub struct MemberStatus {
     pub member: Member,
     /// Whether it votes.
     pub voter: bool,
-}
-
-/// What the tasks of a node are made from.
-struct Tasks<'a> {
-    config: &'a ConsensusConfig,
-    outside: &'a Outside,
-    raft: &'a Raft,
-    published: &'a Arc<Published>,
-    links: &'a Arc<Links>,
-    leader_log: &'a LeaderLog,
-    identity: &'a Arc<dyn IdentityStore>,
-    blocking: Blocking,
-    shutdown: &'a Shutdown,
-}
-
-impl Tasks<'_> {
-    /// The tasks of a leader; they idle while this node does not lead.
-    fn lead(&self, queue: LeaderLogQueue, office: OfficeQueue) -> watch::Receiver<Option<Term>> {
-        let (term, term_changes) = watch::channel(None);
-        let office = OfficeOwner {
-            raft: self.raft.clone(),
-            clock: self.outside.clock.clone(),
-            published: Arc::clone(self.published),
-            queue: office,
-            term,
-        };
-        tokio::spawn(office.run(self.shutdown.clone()));
-        let log = LeaderLogOwner {
-            raft: self.raft.clone(),
-            clock: self.outside.clock.clone(),
-            term: term_changes.clone(),
-            published: Arc::clone(self.published),
-            queue,
-        };
-        tokio::spawn(log.run(self.shutdown.clone()));
-        let sweeper = Sweeper {
-            clock: self.outside.clock.clone(),
-            published: Arc::clone(self.published),
-            term: term_changes.clone(),
-            leader_log: self.leader_log.clone(),
-            blocking: self.blocking,
-        };
-        tokio::spawn(sweeper.run(self.shutdown.clone()));
-        term_changes
-    }
-
-    /// The tasks by which every node follows its leader, itself included.
-    fn follow(&self, waiting: mpsc::Receiver<Proposal>, office: OfficeHandle, incarnation: Incarnation) {
-        let leader = watch_leader(self.raft, self.shutdown);
-        let courier = Courier {
-            own: self.config.node,
-            clock: self.outside.clock.clone(),
-            queue: waiting,
-            leader: leader.clone(),
-            leader_log: self.leader_log.clone(),
-            links: Arc::clone(self.links),
-        };
-        tokio::spawn(courier.run(self.shutdown.clone()));
-        let (lost_leader, losses) = mpsc::channel(4);
-        let holder = LeaseHolder {
-            own: self.config.node,
-            incarnation,
-            clock: self.outside.clock.clone(),
-            published: Arc::clone(self.published),
-            leader,
-            office,
-            links: Arc::clone(self.links),
-            lost_leader,
-        };
-        tokio::spawn(holder.run(self.shutdown.clone()));
-        let elector = Elector {
-            own: self.config.node,
-            raft: self.raft.clone(),
-            clock: self.outside.clock.clone(),
-            lost_leader: losses,
-        };
-        tokio::spawn(elector.run(self.shutdown.clone()));
-        let published = Arc::clone(self.published);
-        tokio::spawn(snapshotter::run(self.raft.clone(), published, self.shutdown.clone()));
-    }
-
-    /// The tasks by which a cluster comes to be.
-    fn join(&self, term: &watch::Receiver<Option<Term>>) -> watch::Receiver<Option<MembershipError>> {
-        let founding = Founding {
-            own: self.config.node,
-            members: self.config.members.clone(),
-            identity: Arc::clone(self.identity),
-            raft: self.raft.clone(),
-            links: Arc::clone(self.links),
-            seed: self.outside.seed.child("founding"),
-        };
-        let (failed, failure) = watch::channel(None);
-        let shutdown = self.shutdown.clone();
-        tokio::spawn(async move {
-            let ended = tokio::select! {
-                biased;
-                () = shutdown.wait() => Ok(()),
-                ended = founding.run() => ended,
-            };
-            if let Err(error) = ended {
-                tracing::error!(%error, "this node can't become a member");
-                failed.send_replace(Some(error));
-            }
-            // Keeps the channel open for those who watch it as long as the node runs.
-            shutdown.wait().await;
-        });
-        let birth = record_birth(
-            Arc::clone(self.identity),
-            Arc::clone(self.published),
-            term.clone(),
-            self.leader_log.clone(),
-            self.outside.seed.child("birth"),
-            self.shutdown.clone(),
-        );
-        tokio::spawn(birth);
-        failure
-    }
-}
-
-/// Who leads, as openraft knows it; nobody once consensus has stopped.
-fn watch_leader(raft: &Raft, shutdown: &Shutdown) -> watch::Receiver<Option<NodeId>> {
-    let (leader, changes) = watch::channel(None);
-    let mut metrics = raft.server_metrics();
-    let (raft, shutdown) = (raft.metrics(), shutdown.clone());
-    tokio::spawn(async move {
-        loop {
-            let now = metrics.borrow().current_leader.map(NodeId);
-            leader.send_if_modified(|known| std::mem::replace(known, now) != now);
-            tokio::select! {
-                biased;
-                () = shutdown.wait() => return,
-                changed = metrics.changed() => if changed.is_err() { break },
-            }
-        }
-        leader.send_replace(None);
-        drop(raft);
-        shutdown.wait().await;
-    });
-    changes
 }
 
 impl Cluster {
@@ -471,6 +325,12 @@ impl Cluster {
         let covered = covers(&made).unwrap_or(wanted);
         raft.trigger().purge_log(covered).await.map_err(|_| ProposeError::Stopped)?;
         Ok(LogIndex(covered))
+    }
+
+    /// If this node leads, hands leadership to the voter that lacks the least, and waits until that one leads,
+    /// a second at most. Sessions that are known are served meanwhile, new ones wait.
+    pub async fn hand_over(&self) -> Option<NodeId> {
+        hand_over(&self.shared.raft).await
     }
 
     /// Ends consensus and waits until it has. The shutdown token should have been triggered.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::{Incarnation, LogIndex, NodeId};
 use stickler_core::lease::{Denial, LEASE, LeaseAnswer, LeaseRequest};
 use stickler_rt::{Clock, Moment, Shutdown, watch};
@@ -12,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::office::{LeaseCall, OfficeHandle};
 use crate::peers::{Lane, LeaseMessage, LeaseNews, Links, Target, body, value};
-use crate::published::{Applied, Published};
+use crate::published::{Applied, Published, TimesHeard};
 use crate::store::codec::Kind;
 
 /// How often a lease is renewed: four times in its length, so that one lost answer costs nothing.
@@ -54,6 +55,14 @@ enum Ended {
     Lost,
 }
 
+/// One try to get an answer from a leader.
+#[derive(Clone, Copy)]
+struct Attempt {
+    began: Moment,
+    /// How often a leader had been heard by then.
+    heard: TimesHeard,
+}
+
 /// One side of a conversation with a leader, remote or not.
 struct Conversation {
     outgoing: mpsc::Sender<LeaseMessage>,
@@ -74,15 +83,15 @@ impl LeaseHolder {
         let mut failures = 0;
         loop {
             let leader = *self.leader.borrow_and_update();
-            let asked_at = self.clock.now();
+            let attempt = self.attempt();
             let Some(leader) = leader else {
                 let _ = tokio::time::timeout(PATIENCE, self.leader.changed()).await;
-                self.failed(&mut failures, asked_at);
+                self.failed(&mut failures, attempt);
                 continue;
             };
             let Some(conversation) = self.converse(leader) else {
                 tokio::time::sleep(AFTER_FAILURE).await;
-                self.failed(&mut failures, asked_at);
+                self.failed(&mut failures, attempt);
                 continue;
             };
             match self.follow(conversation, &mut failures).await {
@@ -92,22 +101,30 @@ impl LeaseHolder {
                         let _ = self.lost_leader.try_send(leader);
                     }
                     tokio::time::sleep(AFTER_FAILURE).await;
-                    self.failed(&mut failures, asked_at);
+                    self.failed(&mut failures, attempt);
                 }
             }
         }
     }
 
+    fn attempt(&self) -> Attempt {
+        Attempt { began: self.clock.now(), heard: self.published.times_heard() }
+    }
+
     /// Counts an attempt that failed. One that took far longer than it may says nothing about the leader:
-    /// this process was not running.
-    fn failed(&self, failures: &mut u32, asked_at: Moment) {
+    /// this process was not running. Nor does one during which a leader was heard.
+    fn failed(&self, failures: &mut u32, attempt: Attempt) {
         let now = self.clock.now();
-        if now.since(asked_at) > PATIENCE * 3 && *failures == 0 {
+        if now.since(attempt.began) > PATIENCE * 3 && *failures == 0 {
+            return;
+        }
+        if self.published.times_heard() != attempt.heard {
+            *failures = 0;
             return;
         }
         *failures += 1;
         if *failures >= FAILURES && self.published.lease_left(now.0).is_zero() {
-            self.published.no_leader(now.0);
+            self.published.no_leader(attempt.heard);
         }
     }
 
@@ -129,10 +146,10 @@ impl LeaseHolder {
         let mut applied = self.published.applied();
         let mut reported = LogIndex(0);
         let mut ask_at = self.clock.now();
-        let mut unanswered: Option<Moment> = None;
+        let mut unanswered: Option<Attempt> = None;
         loop {
             let now = self.clock.now();
-            if unanswered.is_some_and(|asked| now.since(asked) >= PATIENCE) {
+            if unanswered.is_some_and(|asked| now.since(asked.began) >= PATIENCE) {
                 return Ended::Lost;
             }
             let progress = *applied.borrow_and_update();
@@ -141,13 +158,13 @@ impl LeaseHolder {
                     return Ended::Lost;
                 }
                 reported = progress.index;
-                unanswered = Some(now);
+                unanswered = Some(self.attempt());
             } else if progress.ended_epoch > reported {
                 // Somebody waits for the stable index to come this far.
                 let _ = conversation.outgoing.try_send(self.report(progress));
                 reported = progress.index;
             }
-            let wake_at = unanswered.map_or(ask_at, |asked| asked + PATIENCE);
+            let wake_at = unanswered.map_or(ask_at, |asked| asked.began + PATIENCE);
             tokio::select! {
                 biased;
                 changed = self.leader.changed() => {
@@ -159,7 +176,7 @@ impl LeaseHolder {
                     Some(LeaseNews::Answer(answer)) => {
                         if answer.granted == Err(Denial::NoQuorum) {
                             // A leader that reaches no quorum is none: whoever hears only of it is cut off.
-                            self.failed(failures, unanswered.unwrap_or(now));
+                            self.failed(failures, unanswered.unwrap_or_else(|| self.attempt()));
                         } else if answer.granted != Err(Denial::NotLeading) {
                             *failures = 0;
                         }
@@ -199,13 +216,14 @@ impl LeaseHolder {
         }
         match answer.granted {
             Ok(length) => {
-                self.published.lease(answer.reading + length);
+                let late = deliberate::active(Fault::LeaseFromReceipt);
+                self.published.lease(if late { self.clock.now().0 } else { answer.reading } + length);
                 RENEWAL
             }
             Err(denial) => {
                 tracing::debug!(%denial, commit = %answer.commit, "lease denied");
                 if denial == Denial::Behind {
-                    self.published.leader_answered();
+                    self.published.heard_leader();
                 }
                 AFTER_DENIAL
             }

@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::{LogIndex, NodeId};
 use stickler_core::state::{
     Batch, Command, Outcome, RebindOutcome, Record, RestoreError, SessionKey, SnapshotHeader,
@@ -151,6 +152,9 @@ impl RaftStateMachine<Types> for StateMachine {
     {
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
+            if !deliberate::active(Fault::IsolatedWhileCatchingUp) {
+                self.published.heard_leader();
+            }
             let outcomes = self.apply_entry(entry.log_id, entry.payload);
             self.publish();
             if let Some(responder) = responder {
@@ -178,6 +182,7 @@ impl RaftStateMachine<Types> for StateMachine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         self.state = self.blocking.run(move || restore(&snapshot)).await??;
+        self.published.heard_leader();
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.membership_changed();
@@ -214,7 +219,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotMaker {
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, SnapshotFile>, io::Error> {
         let snapshot = self.snapshot.take().ok_or_else(|| io::Error::other("a snapshot is built once"))?;
         let (meta, snapshots) = (self.meta.clone(), self.snapshots.clone());
-        let file = self.blocking.run(move || write(snapshot, &meta, &snapshots)).await??;
+        let file = self.blocking.run_in_background(move || write(snapshot, &meta, &snapshots)).await??;
         Ok(SnapshotOf::<Types, SnapshotFile> { meta: self.meta.clone(), snapshot: file })
     }
 }
@@ -242,7 +247,8 @@ fn restore(file: &SnapshotFile) -> Result<State, MachineError> {
     let header = chunks.next().ok_or(MachineError::NoHeader)??;
     let header: SnapshotHeader = codec::decode(Kind::SnapshotRecords, &header)?;
     let mut state = State::restore(&header);
-    for chunk in chunks {
+    let torn = deliberate::active(Fault::AcceptTornSnapshot);
+    for chunk in chunks.take(if torn { 0 } else { usize::MAX }) {
         let records: Vec<(SessionKey, Record)> = codec::decode(Kind::SnapshotRecords, &chunk?)?;
         state.restore_records(records);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Instant;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::LogIndex;
 use stickler_core::lease::{Denial, LeaseAnswer, LeaseBook, LeaseRequest, Office};
 use stickler_core::time::ClusterTime;
@@ -124,7 +125,8 @@ impl OfficeOwner {
         }
         if held.is_none() && applied.term == metrics.current_term {
             let began = self.clock.now();
-            let base = self.published.view().time;
+            let again = deliberate::active(Fault::RestartClusterTime);
+            let base = if again { ClusterTime(0) } else { self.published.view().time };
             let term = Term { number: metrics.current_term, first_entry: applied.index, base, began };
             // What an earlier leader announced is in the log's stamps at the least.
             let known = self.published.stable().max(self.published.view().stable);
@@ -202,7 +204,7 @@ fn latest(metrics: &mut openraft::type_config::alias::WatchReceiverOf<Types, Met
 
 /// When the leader sent the last round that a quorum has answered, by this node's clock. A leader that is
 /// the only voter is its own quorum at any time.
-fn quorum_acknowledged(metrics: &Metrics, now: Moment) -> Option<Duration> {
+pub(crate) fn quorum_acknowledged(metrics: &Metrics, now: Moment) -> Option<Duration> {
     let voters = metrics.membership_config.membership().voter_ids().count();
     if voters == 1 {
         return Some(now.0);

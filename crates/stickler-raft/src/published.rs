@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::LogIndex;
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::state::{Catalog, View};
@@ -43,18 +44,26 @@ pub(crate) struct Published {
 struct FootingCell {
     /// End of the lease by the node's clock, in nanoseconds; 0 when there is none.
     lease_until: AtomicU64,
-    /// Since when the node has known that it can't reach a leader, in nanoseconds; 0 when it can or may.
-    isolated: AtomicU64,
+    /// How often the node has heard from a leader, doubled; odd while it is isolated. One word, so that a
+    /// node that is told of new entries never counts as isolated while it takes them in.
+    heard: AtomicU64,
     stable: AtomicU64,
     /// Cluster time minus the node's clock, in milliseconds (two's complement).
     time_offset: AtomicU64,
 }
 
+/// The bit of `heard` that says that the node is isolated.
+const ISOLATED: u64 = 1;
+
+/// How often a node has heard from a leader, at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimesHeard(u64);
+
 impl Published {
     pub(crate) fn new(view: View) -> Self {
         let footing = FootingCell {
             lease_until: AtomicU64::new(0),
-            isolated: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             stable: AtomicU64::new(0),
             time_offset: AtomicU64::new(0),
         };
@@ -104,20 +113,32 @@ impl Published {
     /// The node holds a lease until `until`.
     pub(crate) fn lease(&self, until: Duration) {
         self.footing.lease_until.fetch_max(nanoseconds(until), Ordering::Release);
-        self.footing.isolated.store(0, Ordering::Release);
+        self.heard_leader();
         self.wake();
     }
 
-    /// A leader answered, if only to deny a lease: the node is not isolated, but must catch up.
-    pub(crate) fn leader_answered(&self) {
-        if self.footing.isolated.swap(0, Ordering::AcqRel) != 0 {
+    /// There is a leader: it answered, if only to deny a lease, or new entries come from it. The node is not
+    /// isolated, but must catch up. Called before an entry changes anything: what lies between a node's old
+    /// view and the newest is nothing to route by.
+    pub(crate) fn heard_leader(&self) {
+        let next = |heard: u64| Some((heard | ISOLATED).wrapping_add(1));
+        let before = self.footing.heard.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        if before.is_ok_and(|heard| heard & ISOLATED != 0) {
             self.wake();
         }
     }
 
-    /// The node has tried and can't reach a leader.
-    pub(crate) fn no_leader(&self, now: Duration) {
-        if self.footing.isolated.swap(nanoseconds(now).max(1), Ordering::AcqRel) == 0 {
+    /// How often a leader was heard; for [`Published::no_leader`].
+    pub(crate) fn times_heard(&self) -> TimesHeard {
+        TimesHeard(self.footing.heard.load(Ordering::Acquire) & !ISOLATED)
+    }
+
+    /// The node has tried and can't reach a leader, nor has it heard from one since it began to.
+    pub(crate) fn no_leader(&self, since: TimesHeard) {
+        let isolated = since.0 | ISOLATED;
+        let changed =
+            self.footing.heard.compare_exchange(since.0, isolated, Ordering::AcqRel, Ordering::Acquire);
+        if changed.is_ok() {
             self.wake();
         }
     }
@@ -147,9 +168,10 @@ impl Published {
 
     /// On what footing the node stands at this moment of its clock.
     pub(crate) fn standing(&self, now: Duration) -> Standing {
-        let footing = if !self.lease_left(now).is_zero() {
+        let past = deliberate::active(Fault::LeasePastItsEnd).then_some(Duration::from_millis(500));
+        let footing = if !self.lease_left(now.saturating_sub(past.unwrap_or_default())).is_zero() {
             Footing::Leased
-        } else if self.footing.isolated.load(Ordering::Acquire) != 0 {
+        } else if self.footing.heard.load(Ordering::Acquire) & ISOLATED != 0 {
             Footing::Isolated
         } else {
             Footing::CatchingUp

@@ -12,8 +12,7 @@ use stickler_core::ids::NodeId;
 use stickler_rt::Seed;
 use tokio::sync::watch;
 
-use super::document::NODES;
-use super::http::{Reply, get};
+use super::http::{FORGED, Reply, ask};
 use super::ledger::{Ledger, now};
 use super::oracle::Record;
 
@@ -37,8 +36,35 @@ pub enum Kind {
     Api,
 }
 
+impl Kind {
+    const ALL: [Self; 3] = [Self::Browser, Self::Own, Self::Api];
+
+    /// Its part of a path.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Own => "own",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// How many clients there are.
+pub const CLIENTS: usize = 9;
+
 /// How often a client tries until an answer comes, in calm times.
 const ATTEMPTS: u32 = 5;
+
+/// Longest pause between two requests of one client, in milliseconds.
+const PAUSE: u64 = 300;
+
+/// How often a client rests for longer than its session lasts, and how often it sends headers that it must
+/// not.
+const RESTS: f64 = 0.02;
+const FORGES: f64 = 0.1;
+
+/// Items of two clients never have the same number.
+const ITEMS: u64 = 1_000_000;
 
 /// Everything that the clients' host needs.
 pub struct Clients {
@@ -54,9 +80,6 @@ pub struct Clients {
     pub done: Arc<watch::Sender<usize>>,
 }
 
-/// How many clients there are.
-pub const CLIENTS: usize = 9;
-
 impl Clients {
     /// What runs on the clients' host.
     ///
@@ -64,18 +87,16 @@ impl Clients {
     /// None.
     pub async fn run(self) -> turmoil::Result {
         let shared = Arc::new(self);
-        let kinds = [Kind::Browser, Kind::Own, Kind::Api];
         let all = (0..CLIENTS).map(|number| {
-            let name = format!("{:?}-{number}", kinds[number % kinds.len()]).to_lowercase();
-            let random = shared.seed.child(&name).rng();
-            let session = Session { number: 0, cookies: BTreeMap::new(), record: Record::default() };
+            let kind = Kind::ALL[number % Kind::ALL.len()];
+            let name = format!("{}-{number}", kind.name());
             Client {
+                kind,
+                random: shared.seed.child(&name).rng(),
                 name,
-                kind: kinds[number % kinds.len()],
                 shared: Arc::clone(&shared),
-                random,
-                session,
-                items: 0,
+                session: Session::new(kind, 0),
+                items: number as u64 * ITEMS,
             }
             .run()
         });
@@ -98,6 +119,23 @@ struct Session {
     number: u64,
     cookies: BTreeMap<String, String>,
     record: Record,
+    /// Whether the client has logged in and was not told its new identifier. The one that it has may end
+    /// with the grace of old names.
+    renaming: bool,
+}
+
+impl Session {
+    fn new(kind: Kind, number: u64) -> Self {
+        Self { number, cookies: BTreeMap::new(), record: Record::new(kind), renaming: false }
+    }
+}
+
+/// What is asked of the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Add,
+    Show,
+    Login,
 }
 
 impl Client {
@@ -125,26 +163,49 @@ impl Client {
                 self.race().await;
             } else {
                 let node = self.any_node();
-                let adds = self.random.random_bool(0.7);
-                self.request(node, adds).await;
+                let wish = self.wish();
+                self.request(node, wish).await;
             }
-            self.pause(300).await;
+            if self.random.random_bool(RESTS) {
+                tokio::time::sleep(super::document::idle_timeout(self.kind).min(LONGEST_REST) * 5 / 4).await;
+            }
+            self.pause(PAUSE).await;
+        }
+        if self.kind == Kind::Browser && self.has_identifier() && self.random.random_bool(0.5) {
+            self.log_out().await;
+        }
+    }
+
+    fn wish(&mut self) -> Wish {
+        match self.random.random_range(0..20) {
+            0 if self.kind == Kind::Browser && self.has_identifier() => Wish::Login,
+            0..14 => Wish::Add,
+            _ => Wish::Show,
         }
     }
 
     fn forget(&mut self) {
-        let number = self.session.number + 1;
-        self.session = Session { number, cookies: BTreeMap::new(), record: Record::default() };
+        self.session = Session::new(self.kind, self.session.number + 1);
     }
 
     /// Concurrent requests of one session through all nodes: they must agree.
     async fn race(&mut self) {
-        let headers = self.headers();
         let asked = now();
-        let path = self.path(true);
         let shared = Arc::clone(&self.shared);
-        let replies = join_all(NODES.map(|node| get(shared.nodes[&node], &path, &headers))).await;
-        for (node, reply) in NODES.into_iter().zip(replies) {
+        let nodes: Vec<NodeId> = shared.nodes.keys().copied().collect();
+        let mut asking = Vec::new();
+        for node in &nodes {
+            let (method, path) = self.line(Wish::Add);
+            let (headers, to) = (self.headers(), shared.nodes[node]);
+            asking.push(async move { ask(to, method, &path, &headers).await });
+        }
+        let replies = join_all(asking).await;
+        // Where the session has ended, each of the answers may belong to another new one.
+        let one = !self.session.record.may_have_ended(&shared.ledger);
+        for (node, reply) in nodes.into_iter().zip(replies) {
+            if !one {
+                self.session.record = self.session.record.in_doubt();
+            }
             self.take(node, asked, reply);
         }
     }
@@ -155,32 +216,48 @@ impl Client {
             if fresh {
                 self.forget();
             }
-            for node in NODES {
+            let nodes: Vec<NodeId> = self.shared.nodes.keys().copied().collect();
+            for node in nodes {
                 let mut answered = false;
                 for _ in 0..ATTEMPTS {
-                    answered = self.request(node, fresh).await;
+                    answered = self.request(node, if fresh { Wish::Add } else { Wish::Show }).await;
                     if answered {
                         break;
                     }
                     self.pause(400).await;
                 }
                 if !answered {
-                    self.shared
-                        .ledger
-                        .violated(format!("{} gets no answer through node {node} in calm times", self.name));
+                    let name = &self.name;
+                    self.shared.ledger.violated(format_args!(
+                        "liveness: {name} gets no answer through node {node} in calm times"
+                    ));
                 }
             }
             if !self.session.record.is_known() {
-                self.shared.ledger.violated(format!("{} has no session in calm times", self.name));
+                self.shared
+                    .ledger
+                    .violated(format_args!("liveness: {} has no session in calm times", self.name));
             }
         }
     }
 
+    /// The application ends the session; the browser forgets it, whatever comes back.
+    async fn log_out(&mut self) {
+        let (node, headers) = (self.any_node(), self.headers());
+        self.shared.ledger.count("log-outs");
+        let reply = ask(self.shared.nodes[&node], "POST", "/browser/logout", &headers).await;
+        let status = reply.map_or(0, |reply| reply.status);
+        self.shared.ledger.note(&self.name, format_args!("via {node}: logs out: {status}"));
+        self.forget();
+    }
+
     /// One request; whether a shop answered.
-    async fn request(&mut self, node: NodeId, adds: bool) -> bool {
-        let (headers, path, asked) = (self.headers(), self.path(adds), now());
+    async fn request(&mut self, node: NodeId, wish: Wish) -> bool {
+        let (method, path) = self.line(wish);
+        let (headers, asked) = (self.headers(), now());
+        self.session.renaming |= wish == Wish::Login;
         self.shared.ledger.count("requests");
-        let reply = get(self.shared.nodes[&node], &path, &headers).await;
+        let reply = ask(self.shared.nodes[&node], method, &path, &headers).await;
         self.take(node, asked, reply)
     }
 
@@ -190,15 +267,20 @@ impl Client {
             Ok(reply) => reply,
             Err(error) => {
                 ledger.count("requests of unknown outcome");
-                ledger.note(&self.name, format!("via {node}: {}", error.kind()));
+                ledger.note(&self.name, format_args!("via {node}: {}", error.kind()));
                 return false;
             }
         };
         let error = reply.header("stickler-error").unwrap_or("-");
-        ledger.note(&self.name, format!("via {node}: {} {error} {}", reply.status, reply.body.trim()));
+        ledger.note(&self.name, format_args!("via {node}: {} {error} {}", reply.status, reply.body.trim()));
         if reply.status != 200 {
             ledger.count("requests refused");
             return false;
+        }
+        Record::revealed(&ledger, &self.name, &reply);
+        self.session.renaming &= reply.cookies().next().is_none();
+        if self.session.renaming {
+            self.session.record = self.session.record.in_doubt();
         }
         let had = self.has_identifier();
         for (name, value) in reply.cookies() {
@@ -209,7 +291,7 @@ impl Client {
         } else {
             // A cart whose name was kept back belongs to nobody, and where the session is now is not known.
             ledger.count("identifiers held back");
-            self.session.record = Record::default();
+            self.session.record = Record::new(self.kind);
         }
         true
     }
@@ -220,33 +302,45 @@ impl Client {
 
     /// Whether the cart in an answer goes by the name that this browser has.
     fn has_cart(&self, reply: &Reply) -> bool {
+        let cart = reply.body.split(' ').nth(2);
         self.kind != Kind::Browser
-            || self.session.cookies.get("SHOP").map(String::as_str) == reply.body.split(' ').nth(2)
+            || self.session.cookies.get("SHOP").and_then(|name| name.split('~').next()) == cart
     }
 
-    fn headers(&self) -> Vec<(String, String)> {
-        match self.kind {
-            Kind::Api => vec![("x-session".to_owned(), format!("{}.{}", self.name, self.session.number))],
+    fn headers(&mut self) -> Vec<(&'static str, String)> {
+        let mut headers = match self.kind {
+            Kind::Api => vec![("x-session", format!("{}.{}", self.name, self.session.number))],
             Kind::Browser | Kind::Own if self.session.cookies.is_empty() => Vec::new(),
             Kind::Browser | Kind::Own => {
                 let pairs: Vec<String> =
                     self.session.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                vec![("cookie".to_owned(), pairs.join("; "))]
+                vec![("cookie", pairs.join("; "))]
+            }
+        };
+        if self.random.random_bool(FORGES) {
+            headers.push(("stickler-session", FORGED.to_owned()));
+            headers.push(("stickler-epoch", u64::MAX.to_string()));
+        }
+        headers
+    }
+
+    fn line(&mut self, wish: Wish) -> (&'static str, String) {
+        let kind = self.kind.name();
+        match wish {
+            Wish::Show => ("GET", format!("/{kind}/cart")),
+            Wish::Login => {
+                self.shared.ledger.count("log-ins");
+                ("POST", format!("/{kind}/login"))
+            }
+            Wish::Add => {
+                self.items += 1;
+                ("POST", format!("/{kind}/add?{}", self.items))
             }
         }
     }
 
-    fn path(&mut self, adds: bool) -> String {
-        let kind = format!("{:?}", self.kind).to_lowercase();
-        if !adds {
-            return format!("/{kind}/cart");
-        }
-        self.items += 1;
-        format!("/{kind}/add?{}", self.items)
-    }
-
     fn any_node(&mut self) -> NodeId {
-        NODES[self.random.random_range(0..NODES.len())]
+        NodeId(self.random.random_range(1..=self.shared.nodes.len() as u64))
     }
 
     async fn pause(&mut self, longest: u64) {
@@ -254,3 +348,6 @@ impl Client {
         tokio::time::sleep(pause).await;
     }
 }
+
+/// No client rests for longer.
+const LONGEST_REST: Duration = Duration::from_secs(2);

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use stickler_core::document::check_cluster;
 use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::NodeId;
 
-/// The nodes.
-pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
-/// The shops behind them.
-pub const SHOPS: [&str; 3] = ["web-1", "web-2", "web-3"];
+use super::clients::Kind;
+
+/// The shops behind the nodes. Three of them are in the cluster document at a time.
+pub const SHOPS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
 /// Where all clients are.
 pub const CLIENTS: &str = "clients";
 /// Where nodes accept clients.
@@ -22,10 +23,25 @@ pub const SHOP: u16 = 80;
 
 const PEERS: u16 = 7600;
 
+/// The nodes of a cluster of so many.
+pub fn nodes(count: u64) -> impl DoubleEndedIterator<Item = NodeId> {
+    (1..=count).map(NodeId)
+}
+
 /// A node's host name in the simulated network.
 #[must_use]
 pub fn host_of(node: NodeId) -> String {
     format!("node-{node}")
+}
+
+/// After how long without use a session of this kind ends.
+#[must_use]
+pub const fn idle_timeout(kind: Kind) -> Duration {
+    match kind {
+        Kind::Browser => Duration::from_secs(20),
+        Kind::Own => Duration::from_secs(6),
+        Kind::Api => Duration::from_secs(2),
+    }
 }
 
 /// A node file for a simulated host, which binds any address and is reached at its own.
@@ -45,21 +61,26 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
     }
 }
 
-/// Three affinities, one for each way of recognising a session; the first one refuses when isolated.
+/// Three affinities, one for each way of recognising a session; the first one refuses when isolated. All
+/// shops are in it but the one at position `absent`.
 ///
 /// # Panics
 /// When the text is not a valid document, which is a mistake of this function.
 #[must_use]
-pub fn document(shops: &BTreeMap<&'static str, IpAddr>) -> ClusterDocument {
+pub fn document(shops: &BTreeMap<&'static str, IpAddr>, absent: usize) -> ClusterDocument {
     let backends: String = shops
         .iter()
+        .filter(|(name, _)| **name != SHOPS[absent % SHOPS.len()])
         .map(|(name, ip)| format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{SHOP}\"\n"))
         .collect();
+    let idle = |kind| idle_timeout(kind).as_secs();
+    let (browser, own, api) = (idle(Kind::Browser), idle(Kind::Own), idle(Kind::Api));
     let text = format!(
         r#"
 version = 1
 [limits]
 debug_headers = true
+ended_memory = "10s"
 [[listener]]
 name = "public"
 address = "0.0.0.0:{PUBLIC}"
@@ -75,15 +96,19 @@ timeout = "150ms"
 [[affinity]]
 name = "browser"
 when_isolated = "refuse"
+idle_timeout = "{browser}s"
+alias_grace = "2s"
 [[affinity.by]]
 method = "application-cookie"
 name = "SHOP"
 [[affinity]]
 name = "own"
+idle_timeout = "{own}s"
 [[affinity.by]]
 method = "cookie"
 [[affinity]]
 name = "api"
+idle_timeout = "{api}s"
 [[affinity.by]]
 method = "header"
 name = "X-Session"

@@ -1,95 +1,113 @@
-//! What goes wrong, and when: drawn from the seed, one fault after the other, several at once.
+//! Carries out a plan: does what is due, and undoes it when its time is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
-use rand::rngs::StdRng;
 use stickler_core::ids::NodeId;
 use stickler_core::state::Admin;
 use turmoil::Sim;
 
-use super::document::{CLIENTS, NODES, SHOPS, host_of};
+use super::document::{CLIENTS, SHOPS, host_of, nodes};
 use super::ledger::Ledger;
 use super::links::{Broken, Links};
-use super::node_host::{NodeHost, Order};
+use super::node_host::NodeHost;
+use super::operators::Order;
+use super::plan::{Event, Plan, PowerCuts, What, Who, others};
 use super::shop_host::ShopHost;
 
-/// Draws and undoes faults.
+/// Does and undoes what a plan says.
 pub struct Faults {
-    random: StdRng,
     ledger: Ledger,
     nodes: BTreeMap<NodeId, Arc<NodeHost>>,
     shops: BTreeMap<&'static str, Arc<ShopHost>>,
     links: Links,
-    next: Duration,
+    /// What has not begun, the last one first.
+    events: Vec<Event>,
     /// All nodes lose power when there have been so many sessions.
-    crash_all_at: Option<u64>,
+    crash_all_at: Option<(u64, PowerCuts)>,
     pending: Vec<(Duration, Undo)>,
 }
 
-/// How a fault ends.
+/// What is to be done later.
 enum Undo {
     Start(NodeId, Option<Broken>),
-    Open(&'static str),
+    /// A shop's process ends or starts.
+    Alive(&'static str, bool),
     Restart(&'static str),
     Mend(Broken),
+    /// A link is cut again, and after that again, so many times.
+    CutAgain(String, String, u32),
     Hasten,
+    HastenNode(NodeId),
     Ready(&'static str),
 }
 
 /// Longest delay of a message when the network is well.
 pub const QUICK: Duration = Duration::from_millis(4);
 
-/// Shortest and longest pause between two faults, and length of a fault, in milliseconds.
-const PAUSE: (u64, u64) = (100, 1100);
-const LENGTH: (u64, u64) = (100, 2800);
+/// The parameter of the exponential distribution of delays, when the network is well and when it is slow.
+const MOSTLY_QUICK: f64 = 5.0;
+const OFTEN_SLOW: f64 = 1.5;
+
+/// How often something that flaps does, and how long it is in one state.
+const FLAPS: u32 = 6;
+const FLAP: Duration = Duration::from_millis(90);
 
 impl Faults {
-    /// No faults yet; the first one comes after `from`.
+    /// Has done nothing yet.
     #[must_use]
     pub fn new(
-        random: StdRng,
+        plan: &Plan,
         ledger: Ledger,
         nodes: BTreeMap<NodeId, Arc<NodeHost>>,
         shops: BTreeMap<&'static str, Arc<ShopHost>>,
-        from: Duration,
     ) -> Self {
-        Self {
-            random,
-            ledger,
-            nodes,
-            shops,
-            links: Links::default(),
-            next: from,
-            crash_all_at: None,
-            pending: Vec::new(),
-        }
+        let events = plan.events.iter().rev().cloned().collect();
+        let (links, pending) = (Links::default(), Vec::new());
+        Self { ledger, nodes, shops, links, events, crash_all_at: None, pending }
     }
 
     /// Does what is due at this time.
     pub fn tick(&mut self, sim: &mut Sim<'_>, now: Duration) {
         self.undo(sim, now);
-        if self.crash_all_at.is_some_and(|sessions| self.ledger.counted("sessions") >= sessions) {
-            self.crash_all_at = None;
-            self.crash_all(sim, now);
+        let revealed = self.ledger.counted("sessions");
+        if let Some((_, all)) = self.crash_all_at.take_if(|(sessions, _)| revealed >= *sessions) {
+            self.crash_all(sim, now, all);
         }
-        if now < self.next {
-            return;
+        while let Some(event) = self.events.pop_if(|event| event.at <= now) {
+            self.ledger.note_at(now, "fault", format_args!("*** {} {:?}", event.number, event.what));
+            self.begin(sim, now, event);
         }
-        let length = Duration::from_millis(self.random.random_range(LENGTH.0..LENGTH.1));
-        self.next = now + Duration::from_millis(self.random.random_range(PAUSE.0..PAUSE.1));
-        self.draw(sim, now, now + length);
     }
 
     /// Undoes everything.
-    pub fn heal(&mut self, sim: &mut Sim<'_>) {
+    pub fn heal(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        self.events.clear();
+        self.crash_all_at = None;
+        // What is undone in steps has no further steps now.
         self.undo(sim, Duration::MAX);
-        for shop in SHOPS {
-            for node in self.nodes.values() {
-                node.order(Order::Admin(shop, Admin::Ready));
+        self.pending.clear();
+        self.links.mend_all(sim);
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            if !sim.is_host_running(host_of(node)) {
+                self.start(sim, node);
             }
+        }
+        for (name, shop) in &self.shops {
+            shop.set_alive(true);
+            if !sim.is_host_running(*name) {
+                sim.bounce(*name);
+            }
+        }
+        self.ready();
+        self.ledger.note_at(now, "all", "*** is healed");
+    }
+
+    /// All shops are to be ready.
+    pub fn ready(&self) {
+        for shop in SHOPS {
+            self.order_all(&Order::Admin(shop, Admin::Ready));
         }
     }
 
@@ -97,147 +115,230 @@ impl Faults {
         let pending = std::mem::take(&mut self.pending);
         let (due, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(at, _)| *at <= now);
         self.pending = later;
-        for (_, undo) in due {
+        for (at, undo) in due {
             match undo {
                 Undo::Start(node, broken) => {
                     if let Some(broken) = &broken {
                         self.links.mend(sim, broken);
                     }
-                    sim.bounce(host_of(node));
+                    self.start(sim, node);
                 }
-                Undo::Open(shop) => self.shops[shop].set_alive(true),
+                Undo::Alive(shop, alive) => self.shops[shop].set_alive(alive),
                 Undo::Restart(shop) => sim.bounce(shop),
                 Undo::Mend(broken) => self.links.mend(sim, &broken),
-                Undo::Hasten => sim.set_max_message_latency(QUICK),
-                Undo::Ready(shop) => self.order(Order::Admin(shop, Admin::Ready)),
+                Undo::CutAgain(one, other, times) => self.flap(sim, at, &one, &other, times),
+                Undo::Hasten => {
+                    sim.set_max_message_latency(QUICK);
+                    sim.set_message_latency_curve(MOSTLY_QUICK);
+                }
+                Undo::HastenNode(node) => self.delay(sim, node, QUICK / 2),
+                Undo::Ready(shop) => self.order_all(&Order::Admin(shop, Admin::Ready)),
             }
         }
     }
 
-    fn draw(&mut self, sim: &mut Sim<'_>, now: Duration, until: Duration) {
-        let node = NODES[self.random.random_range(0..NODES.len())];
-        let shop = SHOPS[self.random.random_range(0..SHOPS.len())];
-        let host = host_of(node);
-        let (what, undo) = match self.random.random_range(0..100) {
-            0..12 => return self.crash(sim, now, node, until),
-            12..23 => {
+    fn start(&self, sim: &mut Sim<'_>, node: NodeId) {
+        sim.bounce(host_of(node));
+    }
+
+    fn is(&self, who: Who) -> NodeId {
+        who.is(self.nodes.iter().find(|(_, host)| host.leads()).map(|(node, _)| *node))
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, now: Duration, event: Event) {
+        let until = now + event.length;
+        self.ledger.count(kind(&event.what));
+        match event.what {
+            What::Kill(who) => self.crash(sim, self.is(who), until, None),
+            What::PowerCut(who, torn) => self.crash(sim, self.is(who), until, Some(torn)),
+            What::PowerCutAll(all) => {
                 // At the worst moment: right after the next session was revealed.
-                self.crash_all_at = Some(self.ledger.counted("sessions") + 1);
-                return;
+                self.crash_all_at = Some((self.ledger.counted("sessions") + 1, all));
             }
-            23..34 => {
-                let everybody = self.peers().chain(shops()).chain([CLIENTS.to_owned()]).collect::<Vec<_>>();
-                ("stands still", Undo::Mend(self.links.hold(sim, &host, &everybody)))
+            What::DiskFails(who) => {
+                let node = self.is(who);
+                self.nodes[&node].disk.fail_next_sync("the simulated disk is broken");
+                self.pending.push((until, Undo::Start(node, None)));
             }
-            34..44 => {
-                let peers: Vec<String> = self.peers().collect();
-                ("is cut off from the nodes", Undo::Mend(self.links.cut(sim, &host, &peers)))
+            What::Stop(who) => {
+                let node = self.is(who);
+                self.nodes[&node].order(Order::Stop);
+                self.pending.push((until, Undo::Start(node, None)));
             }
-            44..50 => {
-                let all: Vec<String> = self.peers().chain(shops()).collect();
-                ("is alone with its clients", Undo::Mend(self.links.cut(sim, &host, &all)))
+            What::HandOver(who) => self.nodes[&self.is(who)].order(Order::HandOver),
+            What::Skew(who, rate) => self.nodes[&self.is(who)].order(Order::Skew(rate)),
+            What::Compact(who) => self.nodes[&self.is(who)].order(Order::Compact),
+            What::Operate(who, operation) => self.nodes[&self.is(who)].order(Order::Session(operation)),
+            What::Document(who, absent) => self.nodes[&self.is(who)].order(Order::Document(absent)),
+            What::Admin(shop, admin) => {
+                self.order_all(&Order::Admin(shop, admin));
+                self.pending.push((until, Undo::Ready(shop)));
             }
-            50..60 => {
-                let other = host_of(NODES[self.random.random_range(0..NODES.len())]);
-                if other == host {
-                    return;
-                }
-                ("is not heard by a node", Undo::Mend(self.links.cut_one_way(sim, &host, &other)))
+            What::AdminFlaps(shop, back) => {
+                self.order_all(&Order::Admin(shop, Admin::Maint));
+                self.pending.push((now + back, Undo::Ready(shop)));
             }
-            60..66 => ("can't reach a shop", Undo::Mend(self.links.cut(sim, &host, &[shop.to_owned()]))),
-            66..84 => return self.kill(sim, now, shop, until),
-            84..90 => {
-                sim.set_max_message_latency(Duration::from_millis(self.random.random_range(20..120)));
-                ("and all others have a slow network", Undo::Hasten)
+            What::ShopDies(shop) => self.shop(now, shop, [(now, false), (until, true)]),
+            What::ShopFlaps(shop) => {
+                let steps = (0..FLAPS * 2).map(|step| (now + FLAP * step, step % 2 == 1));
+                self.shop(now, shop, steps);
             }
-            90..94 => {
-                self.nodes[&node].order(Order::Compact);
-                return self.note(now, &host, "makes a snapshot");
+            What::ShopVanishes(shop) if sim.is_host_running(shop) => {
+                sim.crash(shop);
+                self.pending.push((until, Undo::Restart(shop)));
             }
-            _ => {
-                self.order(Order::Admin(shop, Admin::Maint));
-                ("hears of a shop in maint", Undo::Ready(shop))
+            What::ShopVanishes(_) => {}
+            what => self.disturb(sim, now, until, what),
+        }
+    }
+
+    /// What the network does.
+    fn disturb(&mut self, sim: &mut Sim<'_>, now: Duration, until: Duration, what: What) {
+        let count = self.nodes.len() as u64;
+        let peers: Vec<String> = nodes(count).map(host_of).collect();
+        let all = || peers.iter().cloned().chain(shops()).collect::<Vec<_>>();
+        let broken = match what {
+            What::Pause(who) => {
+                let everybody: Vec<String> = all().into_iter().chain([CLIENTS.to_owned()]).collect();
+                self.links.hold(sim, &host_of(self.is(who)), &everybody)
             }
+            What::CutOff(who) => self.links.cut(sim, &host_of(self.is(who)), &peers),
+            What::Alone(who) => self.links.cut(sim, &host_of(self.is(who)), &all()),
+            What::Bridge(who) => self.bridge(sim, count, self.is(who)),
+            What::OneWay(who, to) if self.is(who) != to => {
+                self.links.cut_one_way(sim, &host_of(self.is(who)), &host_of(to))
+            }
+            What::Flap(who, to) if self.is(who) != to => {
+                return self.flap(sim, now, &host_of(self.is(who)), &host_of(to), FLAPS);
+            }
+            What::CantReach(who, shop) => self.links.cut(sim, &host_of(self.is(who)), &[shop.to_owned()]),
+            What::SlowNetwork(delay) => {
+                sim.set_max_message_latency(delay);
+                sim.set_message_latency_curve(OFTEN_SLOW);
+                return self.pending.push((until, Undo::Hasten));
+            }
+            What::SlowNode(who, delay) => {
+                let node = self.is(who);
+                self.delay(sim, node, delay);
+                return self.pending.push((until, Undo::HastenNode(node)));
+            }
+            _ => return,
         };
-        self.note(now, &host, what);
-        self.pending.push((until, undo));
+        self.pending.push((until, Undo::Mend(broken)));
+    }
+
+    fn bridge(&mut self, sim: &Sim<'_>, count: u64, node: NodeId) -> Broken {
+        // The others reach each other only through it: in halves, if there are more than two.
+        let rest: Vec<NodeId> = others(count, node).collect();
+        let (left, right) = rest.split_at(rest.len() / 2);
+        let right: Vec<String> = right.iter().copied().map(host_of).collect();
+        let mut broken = Broken::default();
+        for one in left {
+            broken.join(self.links.cut(sim, &host_of(*one), &right));
+        }
+        broken
+    }
+
+    fn flap(&mut self, sim: &Sim<'_>, now: Duration, one: &str, other: &str, times: u32) {
+        let broken = self.links.cut(sim, one, &[other.to_owned()]);
+        self.pending.push((now + FLAP, Undo::Mend(broken)));
+        if times > 1 {
+            let again = Undo::CutAgain(one.to_owned(), other.to_owned(), times - 1);
+            self.pending.push((now + FLAP * 2, again));
+        }
+    }
+
+    /// Every message to and from a node takes this long.
+    fn delay(&self, sim: &Sim<'_>, node: NodeId, delay: Duration) {
+        let count = self.nodes.len() as u64;
+        let hosts = others(count, node).map(host_of).chain(shops()).chain([CLIENTS.to_owned()]);
+        for host in hosts {
+            sim.set_link_latency(host_of(node), host, delay);
+        }
     }
 
     /// A process that dies leaves what it wrote with its machine; a machine that dies loses what it did not
     /// sync, or some of it, and nobody hears of it.
-    fn crash(&mut self, sim: &mut Sim<'_>, now: Duration, node: NodeId, until: Duration) {
+    fn crash(&mut self, sim: &mut Sim<'_>, node: NodeId, until: Duration, power: Option<Option<u64>>) {
         let host = host_of(node);
         if !sim.is_host_running(host.as_str()) {
             return;
         }
-        let broken = if self.random.random_bool(0.5) {
-            self.note(now, &host, "is killed");
-            sim.crash(host.as_str());
-            None
-        } else {
-            self.note(now, &host, "loses power");
-            let all: Vec<String> = self.peers().chain(shops()).chain([CLIENTS.to_owned()]).collect();
+        let broken = power.map(|torn| {
+            let peers = self.nodes.keys().copied().map(host_of);
+            let all: Vec<String> = peers.chain(shops()).chain([CLIENTS.to_owned()]).collect();
             let broken = self.links.cut(sim, &host, &all);
             sim.crash(host.as_str());
-            self.lose(node);
-            Some(broken)
-        };
+            self.nodes[&node].disk.crash(torn);
+            broken
+        });
+        if power.is_none() {
+            sim.crash(host.as_str());
+        }
         self.pending.push((until, Undo::Start(node, broken)));
     }
 
-    fn crash_all(&mut self, sim: &mut Sim<'_>, now: Duration) {
-        self.note(now, "all nodes", "lose power");
-        for node in NODES {
+    fn crash_all(&mut self, sim: &mut Sim<'_>, now: Duration, all: PowerCuts) {
+        self.ledger.note_at(now, "all nodes", "*** lose power");
+        self.ledger.count("power cuts of all nodes");
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for (node, (torn, back)) in nodes.into_iter().zip(all) {
             if sim.is_host_running(host_of(node)) {
                 sim.crash(host_of(node));
-                self.lose(node);
-                let until = now + Duration::from_millis(self.random.random_range(20..1200));
-                self.pending.push((until, Undo::Start(node, None)));
+                self.nodes[&node].disk.crash(torn);
+                self.pending.push((now + back, Undo::Start(node, None)));
             }
         }
     }
 
-    fn lose(&mut self, node: NodeId) {
-        let torn = self.random.random_bool(0.3).then(|| self.random.random());
-        self.nodes[&node].disk.crash(torn);
-    }
-
-    fn kill(&mut self, sim: &mut Sim<'_>, now: Duration, shop: &'static str, until: Duration) {
-        let busy = self
-            .pending
-            .iter()
-            .any(|(_, undo)| matches!(undo, Undo::Open(down) | Undo::Restart(down) if *down == shop));
-        if busy {
-            return;
+    /// Lets a shop's process die and start, unless it is in the middle of that already.
+    fn shop(&mut self, now: Duration, shop: &'static str, steps: impl IntoIterator<Item = (Duration, bool)>) {
+        let busy = self.pending.iter().any(
+            |(at, undo)| matches!(undo, Undo::Alive(busy, _) | Undo::Restart(busy) if *busy == shop && *at > now),
+        );
+        if !busy {
+            self.pending.extend(steps.into_iter().map(|(at, alive)| (at, Undo::Alive(shop, alive))));
         }
-        let undo = if self.random.random_bool(0.7) {
-            self.shops[shop].set_alive(false);
-            Undo::Open(shop)
-        } else {
-            sim.crash(shop);
-            Undo::Restart(shop)
-        };
-        self.note(now, shop, "is killed");
-        self.pending.push((until, undo));
     }
 
     /// Asks all nodes: the first one that has an answer from the leader does it, the others come too late.
-    fn order(&self, order: Order) {
+    fn order_all(&self, order: &Order) {
         for node in self.nodes.values() {
             node.order(order.clone());
         }
-    }
-
-    fn peers(&self) -> impl Iterator<Item = String> + use<> {
-        NODES.into_iter().map(host_of)
-    }
-
-    fn note(&self, now: Duration, who: &str, what: &str) {
-        self.ledger.count("faults");
-        self.ledger.note_at(now, who, format!("*** {what}"));
     }
 }
 
 fn shops() -> impl Iterator<Item = String> {
     SHOPS.into_iter().map(str::to_owned)
+}
+
+/// What an event counts as.
+const fn kind(what: &What) -> &'static str {
+    match what {
+        What::Kill(_) => "faults: a node is killed",
+        What::Stop(_) => "operators: a node is stopped",
+        What::HandOver(_) => "operators: leadership is handed over",
+        What::PowerCut(..) => "faults: a node loses power",
+        What::PowerCutAll(_) => "faults: all nodes lose power",
+        What::Pause(_) => "faults: a node stands still",
+        What::CutOff(_) => "faults: a node is cut off",
+        What::Alone(_) => "faults: a node is alone with its clients",
+        What::Bridge(_) => "faults: a node is a bridge",
+        What::OneWay(..) => "faults: a node is not heard by another",
+        What::Flap(..) => "faults: a link flaps",
+        What::CantReach(..) => "faults: a node can't reach a shop",
+        What::SlowNetwork(_) => "faults: the network is slow",
+        What::SlowNode(..) => "faults: a node is slow",
+        What::Skew(..) => "faults: a clock changes its rate",
+        What::DiskFails(_) => "faults: a disk fails",
+        What::Compact(_) => "faults: the log becomes a snapshot",
+        What::ShopDies(_) => "faults: a shop dies",
+        What::ShopVanishes(_) => "faults: a shop's machine dies",
+        What::ShopFlaps(_) => "faults: a shop flaps",
+        What::Admin(..) => "operators: admin state",
+        What::AdminFlaps(..) => "operators: admin state, and back at once",
+        What::Operate(..) => "operators: a session",
+        What::Document(..) => "operators: a document",
+    }
 }

@@ -12,6 +12,9 @@ use super::document::PUBLIC;
 /// What a client waits for a whole exchange. Longer than anything that a node waits for.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
+/// What a client that would like to be another session sends as its fencing handle.
+pub const FORGED: &str = "forged";
+
 /// What came back.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -37,14 +40,19 @@ impl Reply {
     }
 }
 
-/// GETs a path from a node.
+/// Asks a node.
 ///
 /// # Errors
 /// Whatever broke; the outcome is unknown then.
-pub async fn get(node: IpAddr, path: &str, headers: &[(String, String)]) -> io::Result<Reply> {
+pub async fn ask(
+    node: IpAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&'static str, String)],
+) -> io::Result<Reply> {
     let exchange = async {
         let mut stream = TcpStream::connect(SocketAddr::new(node, PUBLIC)).await?;
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

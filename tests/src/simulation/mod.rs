@@ -1,28 +1,57 @@
-//! A deterministic simulation: three whole nodes with their data planes, shops and clients, on turmoil's
-//! network, driven from one seed.
+//! A deterministic simulation: three or five whole nodes with their data planes, shops, clients and
+//! operators, on turmoil's network, driven from one seed.
 //!
-//! Everything that a run draws (faults, delays, clients' choices, keys) comes from its seed, and each run
-//! has a thread of its own. Nothing here looks at a real clock. What is promised is checked in four places:
+//! Everything that a run draws (the plan, delays, clients' choices, keys) comes from its seed. Nothing here
+//! looks at a real clock. A run has a process of its own, and a thread of its own in that: tokio orders some
+//! things by numbers that it counts up in the whole process.
 //!
-//! - [`observer`] looks at each node whenever its state changes: I1, I2, I3 and I9, by the predicates of
-//!   `stickler_core::invariants`, and by which epoch it would route each session right then (I5).
-//! - [`wire`] sits on each connection to a shop and sees requests as their first byte leaves (I5).
+//! What goes wrong is data, drawn before the run begins: [`plan`]. Nodes are killed, lose power (one, all at
+//! the worst moment; what was not synced is lost or torn), stand still with full buffers, are cut off (from
+//! all, from the nodes, one way, again and again, as a bridge), are slow, run fast or slow clocks that
+//! change their rate, have disks that fail, and get snapshots instead of the log. Shops die, vanish and
+//! flap. Operators drain, put into maint and back at once, exchange a shop in the document, and move and end
+//! sessions by what they saw a while ago. Clients are browsers with cookies of the shop and of Stickler, and
+//! callers of an API with a header; they log in and out, rest, race, and send what they must not.
+//!
+//! What is not there, because the product does not offer it: a change of membership and a transfer of
+//! leadership. What is not there, because it can't be simulated here: a process that is stopped while its
+//! clock goes on (what stands still is its network), a jump of the monotonic clock (leases rest on its rate),
+//! and sled's own files, which `stickler-raft`'s tests of power cuts cover.
+//!
+//! What is promised is checked in five places:
+//!
+//! - [`observer`] and [`judge`] look at each node whenever its state changes: I1, I2, I3, I8 and I9, by the
+//!   predicates of `stickler_core::invariants`, on whose word a shop is down, that ids are permanent, and by
+//!   which epoch the node would route each session right then (I5, I7).
+//! - [`wire`] sits on each connection to a shop and sees requests as their first byte leaves (I5, I7).
+//! - [`shop_host`] sees what a client must not be able to send, and what comes twice.
 //! - [`oracle`] is each client's own record: what it was told is there, stays there (I4, I6). What it
 //!   could not learn counts as neither done nor refused.
-//! - [`world`] heals everything at the end, and wants leases, binds and complete carts through every node.
+//! - [`world`] heals everything at the end, and wants leases, shops, binds and complete carts through every
+//!   node, and that what nobody uses has expired.
+//!
+//! [`runner`] runs many seeds, [`shrink`] leaves out of a plan what a failure does not need, and [`mistakes`]
+//! proves that the product's deliberate faults are found. `src/bin/simulation.rs` is the command.
 
 pub mod clients;
 pub mod document;
+pub mod evidence;
 pub mod faults;
 pub mod http;
+pub mod judge;
 pub mod ledger;
 pub mod links;
+pub mod mistakes;
 pub mod node_host;
 pub mod observer;
+pub mod operators;
 pub mod oracle;
 pub mod panics;
+pub mod plan;
+pub mod runner;
 pub mod shop_host;
+pub mod shrink;
 pub mod wire;
 pub mod world;
 
-pub use world::{Run, run};
+pub use world::{Run, Setting, run};

@@ -6,29 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
-use stickler_core::document::cluster::ClusterDocument;
-use stickler_core::ids::{NodeId, Revision};
+use stickler_core::ids::{KeyHash, NodeId};
 use stickler_core::lease::Footing;
-use stickler_core::state::{Admin, ApplyDocument, Command, SetAdmin};
+use stickler_core::state::Record;
 use stickler_node::Node;
 use stickler_raft::store::{MemoryDisk, SyncPolicy};
-use stickler_raft::{Cluster, Disk, Persistence};
+use stickler_raft::{Cluster, Disk};
 use stickler_rt::{Clock, Outside, Seed, Shutdown, TaskSpawner};
 
 use super::document::{host_of, node_file};
 use super::ledger::Ledger;
-use super::observer::Observer;
+use super::observer::{Look, Observer};
+use super::operators::{Operator, Order};
 use super::wire::WatchedNetwork;
 
 /// What outlives the processes of one node.
 pub struct NodeHost {
-    node: NodeId,
-    seed: Seed,
-    ledger: Ledger,
-    addresses: BTreeMap<NodeId, IpAddr>,
-    shops: BTreeMap<&'static str, IpAddr>,
-    /// Applied by this node once there is a cluster, if it is the one.
-    document: Option<ClusterDocument>,
+    setup: NodeSetup,
     /// Its disk.
     pub disk: MemoryDisk,
     state: Mutex<Shown>,
@@ -38,16 +32,12 @@ pub struct NodeHost {
 struct Shown {
     starts: u64,
     leased: bool,
+    leads: bool,
+    /// Shops that are up by this node's state.
+    up: usize,
+    /// The process that runs.
+    cluster: Option<Cluster>,
     orders: VecDeque<Order>,
-}
-
-/// What the world asks of a running node.
-#[derive(Clone, Debug)]
-pub enum Order {
-    /// Make a snapshot now.
-    Compact,
-    /// Change a shop's admin state.
-    Admin(&'static str, Admin),
 }
 
 /// What a node gets from the world.
@@ -62,8 +52,6 @@ pub struct NodeSetup {
     pub addresses: BTreeMap<NodeId, IpAddr>,
     /// The shops.
     pub shops: BTreeMap<&'static str, IpAddr>,
-    /// The document to apply, for one of the nodes.
-    pub document: Option<ClusterDocument>,
     /// When its disk syncs.
     pub sync: SyncPolicy,
 }
@@ -72,14 +60,41 @@ impl NodeHost {
     /// A node that has never run.
     #[must_use]
     pub fn new(setup: NodeSetup) -> Self {
-        let NodeSetup { node, seed, ledger, addresses, shops, document, sync } = setup;
-        let state = Mutex::default();
-        Self { node, seed, ledger, addresses, shops, document, disk: MemoryDisk::new(sync), state }
+        Self { disk: MemoryDisk::new(setup.sync), setup, state: Mutex::default() }
     }
 
     /// Whether it held a lease when it was last looked at.
     pub fn is_leased(&self) -> bool {
         self.shown().leased
+    }
+
+    /// Whether it led when it was last looked at.
+    pub fn leads(&self) -> bool {
+        self.shown().leads
+    }
+
+    /// How many shops were up when it was last looked at.
+    pub fn shops_up(&self) -> usize {
+        self.shown().up
+    }
+
+    /// The sessions that end after so long without use, by the state of the process that runs.
+    pub fn sessions_of(&self, idle_timeout: Duration) -> Vec<KeyHash> {
+        let cluster = self.shown().cluster.clone();
+        let Some(cluster) = cluster else { return Vec::new() };
+        let view = cluster.view();
+        let mut found = Vec::new();
+        view.table.visit(|session, record| {
+            let policy = view.catalog.affinity(session.affinity);
+            if matches!(record, Record::Binding(_))
+                && policy.is_some_and(|policy| policy.idle_timeout == idle_timeout)
+            {
+                found.push(session.key);
+            }
+            true
+        });
+        found.sort_unstable();
+        found
     }
 
     /// Asks something of the process that runs, or the next one.
@@ -96,20 +111,23 @@ impl NodeHost {
     /// # Errors
     /// When it does not start, or can't go on as a member.
     pub async fn run(self: Arc<Self>) -> turmoil::Result {
+        let NodeSetup { node, ledger, shops, .. } = &self.setup;
         let start = {
             let mut shown = self.shown();
-            shown.starts += 1;
-            shown.leased = false;
+            *shown = Shown {
+                starts: shown.starts + 1,
+                orders: std::mem::take(&mut shown.orders),
+                ..Shown::default()
+            };
             shown.starts
         };
-        let seed = self.seed.child(&format!("start {start}"));
-        self.ledger.note(host_of(self.node), format!("starts, {start}"));
-        self.ledger.count("starts");
+        let seed = self.setup.seed.child(&format!("start {start}"));
+        ledger.note(host_of(*node), format_args!("starts, {start}"));
+        ledger.count("starts");
         let (clock, skew) = Clock::start_skewed();
         // Rates are trusted to five parts in a hundred between two clocks.
         skew.set_rate(seed.child("rate").rng().random_range(0.98..1.02));
-        let network =
-            WatchedNetwork::new(self.node, self.ledger.clone(), &self.shops, seed.child("wire").rng());
+        let network = WatchedNetwork::new(*node, ledger.clone(), shops, seed.child("wire").rng());
         let outside = Outside {
             network: Arc::new(network.clone()),
             clock,
@@ -118,65 +136,48 @@ impl NodeHost {
         };
         let mut random = [0; 16];
         seed.child("identity").fill(&mut random);
-        let disk = Disk::Simulated(self.disk.clone(), self.disk.start(self.node, random)?);
-        let file = node_file(self.node, &self.addresses);
-        let node = Node::start(file, outside, disk, Shutdown::new()).await?;
-        network.watch(node.cluster().clone());
-        if let Some(document) = self.document.clone() {
-            tokio::spawn(apply(node.cluster().clone(), document));
+        let disk = Disk::Simulated(self.disk.clone(), self.disk.start(*node, random)?);
+        let file = node_file(*node, &self.setup.addresses);
+        let process = Node::start(file, outside, disk, Shutdown::new()).await?;
+        network.watch(process.cluster().clone());
+        self.shown().cluster = Some(process.cluster().clone());
+        let operator =
+            Operator { cluster: process.cluster().clone(), ledger: ledger.clone(), shops: shops.clone() };
+        if *node == NodeId(1) {
+            tokio::spawn(operator.clone().begin());
         }
-        let watching = Observer::new(node.cluster().clone(), self.ledger.clone()).run(|_, standing| {
-            let mut shown = self.shown();
-            shown.leased = standing.footing == Footing::Leased;
-            for order in std::mem::take(&mut shown.orders) {
-                tokio::spawn(carry_out(node.cluster().clone(), order));
+        let stopping = Shutdown::new();
+        let watching = Observer::new(process.cluster().clone(), ledger.clone()).run(|look| {
+            self.take(look);
+            for order in std::mem::take(&mut self.shown().orders) {
+                match order {
+                    Order::Skew(rate) => skew.set_rate(rate),
+                    Order::Stop => stopping.trigger(),
+                    _ => {}
+                }
+                tokio::spawn(operator.clone().carry_out(order));
             }
         });
+        let mut watching = std::pin::pin!(watching);
         tokio::select! {
             biased;
-            error = node.failed() => Err(Box::new(error)),
-            () = watching => Ok(()),
+            error = process.failed() => return Err(Box::new(error)),
+            () = &mut watching => return Ok(()),
+            () = stopping.wait() => {}
         }
+        // It is watched to its end.
+        tokio::select! {
+            biased;
+            () = &mut watching => {}
+            () = process.stop() => ledger.note(host_of(*node), "has stopped"),
+        }
+        Ok(())
     }
-}
 
-/// Longest wait for a change that an operator makes.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Applies the cluster's first document, as soon as there is a cluster.
-async fn apply(cluster: Cluster, document: ClusterDocument) {
-    loop {
-        let ready = {
-            let view = cluster.view();
-            if view.catalog.document.is_some() {
-                return;
-            }
-            view.catalog.found.is_some()
-        };
-        if ready {
-            let document = document.clone();
-            let apply = ApplyDocument { document, expected: Revision(0) };
-            let command = Command::ApplyDocument(Box::new(apply));
-            // An unknown outcome is looked at, and the revision keeps a second attempt from doing harm.
-            let _ = cluster.propose(command, PATIENCE, Persistence::Report).await;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn carry_out(cluster: Cluster, order: Order) {
-    match order {
-        Order::Compact => drop(cluster.compact(PATIENCE).await),
-        Order::Admin(shop, admin) => {
-            let known = {
-                let view = cluster.view();
-                let found = view.catalog.backends.iter().find(|(_, backend)| backend.name == shop);
-                found.map(|(id, backend)| (*id, backend.revision))
-            };
-            if let Some((backend, expected)) = known {
-                let command = Command::SetAdmin(SetAdmin { backend, admin, expected });
-                let _ = cluster.propose(command, PATIENCE, Persistence::Report).await;
-            }
-        }
+    fn take(&self, look: &Look<'_>) {
+        let mut shown = self.shown();
+        shown.leased = look.standing.footing == Footing::Leased;
+        shown.leads = look.leads;
+        shown.up = look.view.catalog.backends.values().filter(|backend| backend.takes_new()).count();
     }
 }

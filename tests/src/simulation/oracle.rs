@@ -3,13 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stickler_core::ids::{Epoch, NodeId};
+
+use super::clients::Kind;
+use super::document::idle_timeout;
 use super::http::{PATIENCE, Reply};
 use super::ledger::{Ledger, now};
-use stickler_core::ids::NodeId;
+
+/// How long an end that was on its way, or the report of the use that came too late, may take.
+const DOUBT: Duration = Duration::from_secs(4);
 
 /// What one client knows of one session of its own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Record {
+    kind: Kind,
+    /// When the last request was sent that the session's shop answered.
+    used: Duration,
+    /// Until then the session may end although it was just used: it was overdue, and its end on its way.
+    doubtful: Duration,
     home: Option<Home>,
     /// The highest epoch by which the session was routed, and since when that is known.
     epoch: Option<(u64, Duration)>,
@@ -26,6 +37,34 @@ struct Home {
 }
 
 impl Record {
+    /// Of a session that no shop has answered yet.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        let (used, doubtful) = (Duration::ZERO, Duration::ZERO);
+        Self { kind, used, doubtful, home: None, epoch: None, items: BTreeMap::new() }
+    }
+
+    /// Of a session that may have ended, and another one may have begun.
+    #[must_use]
+    pub fn in_doubt(&self) -> Self {
+        Self { doubtful: now() + DOUBT, ..Self::new(self.kind) }
+    }
+
+    /// I6: an answer that gives the client an identifier says by which epoch the session is bound, and some
+    /// node has applied that.
+    pub fn revealed(ledger: &Ledger, who: &str, reply: &Reply) {
+        if reply.cookies().next().is_none() {
+            return;
+        }
+        let epoch = reply.header("stickler-epoch").and_then(|epoch| epoch.parse().ok()).map(Epoch);
+        if !epoch.is_some_and(|epoch| ledger.open().evidence.is_committed(epoch)) {
+            ledger.violated(format_args!(
+                "I6 RevealedMeansCommitted: {who} was told {:?} by epoch {epoch:?}, which no node has applied",
+                reply.cookies().collect::<Vec<_>>()
+            ));
+        }
+    }
+
     /// Whether any answer was taken in.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -36,18 +75,18 @@ impl Record {
     /// identifier of this session.
     ///
     /// The session may be elsewhere than before only if some node's state had a reason for sessions to
-    /// leave the old shop: at the earliest when a request that this client gave up was still on its way.
+    /// leave the old shop, since a request of this client could first have moved it.
     /// An answer by an older epoch than one that is known may stem from a request that was sent before that
-    /// was known, and from no other. On the same shop, in the same life, the cart is the same, and what was in it when the request was
-    /// sent is in it.
+    /// was known, and from no other. On the same shop, in the same life, the cart is the same, and what was
+    /// in it when the request was sent is in it.
     pub fn take(&mut self, ledger: &Ledger, who: &str, node: NodeId, asked: Duration, reply: &Reply) {
         let mut words = reply.body.split(' ');
         let (Some(shop), Some(boot), Some(cart)) = (words.next(), words.next(), words.next()) else {
-            return ledger.violated(format!("{who} got an answer that no shop gives: {reply:?}"));
+            return ledger.violated(format_args!("{who} got an answer that no shop gives: {reply:?}"));
         };
         let items: Vec<u64> =
             words.next().unwrap_or_default().split(',').filter_map(|item| item.parse().ok()).collect();
-        if ledger.open().may_be_isolated(node, shop, asked) {
+        if ledger.open().evidence.may_be_isolated(node, shop, asked) {
             // A node without a lease answers known sessions by what it last knew: promised to nobody.
             return ledger.count("answers without a lease");
         }
@@ -56,22 +95,34 @@ impl Record {
             && epoch < known
         {
             if asked > since {
-                ledger.violated(format!("I5: {who} was answered by epoch {epoch}, after {known} was known"));
+                ledger.violated(format_args!(
+                    "I5: {who} was answered by epoch {epoch}, after {known} was known"
+                ));
             }
             return ledger.count("answers overtaken");
         }
         let found = Home { shop: shop.to_owned(), boot: boot.to_owned(), cart: cart.to_owned() };
+        if self.may_have_ended(ledger) {
+            ledger.count("sessions that may have ended");
+            if self.is_overdue() {
+                self.doubtful = now() + DOUBT;
+            }
+            self.items.clear();
+            self.home = None;
+        }
         match &self.home {
             Some(home) if home.shop == found.shop && home.boot == found.boot => {
                 self.same_home(ledger, who, home, &found, asked, &items);
             }
             Some(home) if home.shop == found.shop => ledger.count("carts lost to a shop's death"),
             Some(home) => {
-                let from = asked.saturating_sub(PATIENCE);
-                if ledger.open().was_gone(&home.shop, from, now()) {
+                // Whoever moved it was sent after the last request that was answered, or is one that this
+                // client gave up before that.
+                let from = self.used.min(asked.saturating_sub(PATIENCE));
+                if ledger.open().evidence.was_gone(&home.shop, from, now()) {
                     ledger.count("sessions moved");
                 } else {
-                    ledger.violated(format!(
+                    ledger.violated(format_args!(
                         "I4/I6: the session of {who} went from {home:?} to {found:?} for no reason"
                     ));
                 }
@@ -82,12 +133,28 @@ impl Record {
             self.items.clear();
         }
         self.home = Some(found);
+        self.used = asked.max(self.used);
         if let Some(epoch) = epoch.filter(|epoch| self.epoch.is_none_or(|(known, _)| known < *epoch)) {
             self.epoch = Some((epoch, now()));
         }
         for item in items {
             self.items.entry(item).or_insert_with(now);
         }
+    }
+
+    /// Whether the session may be over for a reason that this client does not see: nobody has used it for
+    /// its time, or an operator has moved or ended it.
+    #[must_use]
+    pub fn may_have_ended(&self, ledger: &Ledger) -> bool {
+        self.is_overdue()
+            || now() < self.doubtful
+            || self.epoch.is_some_and(|(epoch, _)| ledger.open().evidence.may_be_over(Epoch(epoch)))
+    }
+
+    /// Whether nobody has used the session for its time. The rates of clocks are trusted to a few parts in
+    /// a hundred.
+    fn is_overdue(&self) -> bool {
+        self.is_known() && now().saturating_sub(self.used) * 105 / 100 >= idle_timeout(self.kind)
     }
 
     fn same_home(
@@ -101,7 +168,8 @@ impl Record {
     ) {
         ledger.count("carts checked");
         if home.cart != found.cart {
-            ledger.violated(format!("I6: the session of {who} has another cart: {home:?}, now {found:?}"));
+            ledger
+                .violated(format_args!("I6: the session of {who} has another cart: {home:?}, now {found:?}"));
         }
         let lost: Vec<u64> = self
             .items
@@ -110,8 +178,9 @@ impl Record {
             .map(|(item, _)| *item)
             .collect();
         if !lost.is_empty() {
-            ledger
-                .violated(format!("I4: the cart of {who} at {found:?} has lost {lost:?}, it has {items:?}"));
+            ledger.violated(format_args!(
+                "I4: the cart of {who} at {found:?} has lost {lost:?}, it has {items:?}"
+            ));
         }
     }
 }

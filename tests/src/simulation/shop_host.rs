@@ -1,23 +1,25 @@
 //! A shop: a backend that keeps carts in its own memory, and forgets them when it dies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
 use rand::rngs::StdRng;
+use stickler_core::ids::KeyHash;
 use stickler_rt::Seed;
 use tokio::sync::watch;
 use turmoil::net::TcpListener;
 
 use super::document::SHOP;
+use super::http::FORGED;
 use super::ledger::Ledger;
 
 /// What outlives a shop's deaths.
@@ -68,7 +70,7 @@ impl ShopHost {
                 *boots += 1;
                 *boots
             };
-            self.ledger.note(self.name, format!("opens, {boot}"));
+            self.ledger.note(self.name, format_args!("opens, {boot}"));
             let random = self.seed.child(&format!("boot {boot}")).rng();
             let inside = Mutex::new(Inside { carts: BTreeMap::new(), random });
             let life = Arc::new(Life { name: self.name, boot, ledger: self.ledger.clone(), inside });
@@ -97,58 +99,102 @@ async fn serve(life: Arc<Life>) -> turmoil::Result {
     }
 }
 
+/// How often a shop breaks off after it has done what it was asked.
+const BREAKS_OFF: f64 = 0.03;
+
+/// What stands between a cart's name and how often its session has got a new identifier.
+const RENAMED: char = '~';
+
+/// How a request's cart was found.
+struct Found {
+    /// The name under which the cart is kept.
+    cart: String,
+    /// The identifier that the client must be told, if it is not the one that it has shown.
+    told: Option<String>,
+}
+
 impl Life {
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `/{kind}/add?{item}` puts something into the cart, anything else shows it. The answer is the shop,
-    /// its life, the cart's name and what is in it.
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    /// `/{kind}/add?{item}` puts something into the cart, `/browser/login` gives the session another
+    /// identifier, `/browser/logout` ends it, and anything else shows the cart. The answer is the shop, its
+    /// life, the cart's name and what is in it.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let uri = request.uri().clone();
         if uri.path() == "/health" {
             return Ok(Response::new(Full::from("ok")));
         }
+        let headers = request.headers();
+        let handle = text(headers, "stickler-session");
+        if handle.as_deref() == Some(FORGED) {
+            self.ledger.violated(format_args!("fencing: {} got a client's own fencing headers", self.name));
+        }
         let work = Duration::from_millis(self.inside().random.random_range(0..25));
         tokio::time::sleep(work).await;
-        let (cart, set) = self.cart(uri.path(), request.headers());
-        let items = {
-            let mut inside = self.inside();
-            let items = inside.carts.entry(cart.clone()).or_default();
-            if uri.path().ends_with("/add") {
-                items.extend(uri.query().and_then(|item| item.parse::<u64>().ok()));
-            }
-            items.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-        };
-        let epoch = text(request.headers(), "stickler-epoch").unwrap_or_default();
-        self.ledger.note(self.name, format!("{uri} epoch {epoch:?} cart {cart} [{items}]"));
+        let Found { cart, told } = self.cart(uri.path(), headers);
+        let items = self.act(&uri, &cart);
+        let epoch = text(headers, "stickler-epoch").unwrap_or_default();
+        self.ledger.note(self.name, format_args!("{uri} epoch {epoch:?} cart {cart} [{items}]"));
+        if uri.path().ends_with("/add") && self.inside().random.random_bool(BREAKS_OFF) {
+            self.ledger.count("answers broken off");
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let mut response = Response::new(Full::from(format!("{} {} {cart} {items}", self.name, self.boot)));
-        if set && let Ok(line) = format!("SHOP={cart}; Path=/").parse() {
+        let mut set = told.map(|told| format!("SHOP={told}; Path=/"));
+        if uri.path() == "/browser/logout" {
+            self.ledger
+                .open()
+                .evidence
+                .logouts
+                .extend(handle.and_then(|handle| handle.parse::<KeyHash>().ok()));
+            self.inside().carts.remove(&cart);
+            set = Some("SHOP=; Path=/; Max-Age=0".to_owned());
+        }
+        if let Some(Ok(line)) = set.map(|line| line.parse()) {
             response.headers_mut().insert("set-cookie", line);
         }
         Ok(response)
     }
 
-    /// By which name the client's cart goes, and whether the client must be told.
-    fn cart(&self, path: &str, headers: &HeaderMap) -> (String, bool) {
-        if path.starts_with("/api") {
-            return (text(headers, "x-session").unwrap_or_default(), false);
-        }
-        if path.starts_with("/own") {
-            return (text(headers, "stickler-session").unwrap_or_default(), false);
-        }
-        let shown = text(headers, "cookie").and_then(|line| line.strip_prefix("SHOP=").map(str::to_owned));
+    /// Puts an item into a cart, once; what is in it.
+    fn act(&self, uri: &Uri, cart: &str) -> String {
         let mut inside = self.inside();
-        match shown.filter(|shown| inside.carts.contains_key(shown)) {
-            Some(known) => (known, false),
-            None => {
-                let number: u64 = inside.random.random();
-                (format!("{}.{}.{number:016x}", self.name, self.boot), true)
+        let items = inside.carts.entry(cart.to_owned()).or_default();
+        if uri.path().ends_with("/add")
+            && let Some(item) = uri.query().and_then(|item| item.parse::<u64>().ok())
+        {
+            items.insert(item);
+            if !self.ledger.open().evidence.acted.insert(item) {
+                self.ledger
+                    .violated(format_args!("once: {} got {uri} that a shop has had before", self.name));
             }
         }
+        items.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// By which name the client's cart goes, and whether the client must be told.
+    fn cart(&self, path: &str, headers: &HeaderMap) -> Found {
+        let known = |cart| Found { cart, told: None };
+        if path.starts_with("/api") {
+            return known(text(headers, "x-session").unwrap_or_default());
+        }
+        if path.starts_with("/own") {
+            return known(text(headers, "stickler-session").unwrap_or_default());
+        }
+        let shown = text(headers, "cookie").and_then(|line| line.strip_prefix("SHOP=").map(str::to_owned));
+        let shown = shown.unwrap_or_default();
+        let mut inside = self.inside();
+        let (cart, times) = shown.split_once(RENAMED).unwrap_or((&shown, "0"));
+        if !inside.carts.contains_key(cart) {
+            let number: u64 = inside.random.random();
+            let cart = format!("{}.{}.{number:016x}", self.name, self.boot);
+            return Found { told: Some(format!("{cart}{RENAMED}0")), cart };
+        }
+        let times = times.parse::<u64>().unwrap_or(0);
+        let told = (path == "/browser/login").then(|| format!("{cart}{RENAMED}{}", times + 1));
+        Found { cart: cart.to_owned(), told }
     }
 }
 

@@ -102,10 +102,11 @@ impl Watch {
             return self.ledger.violated(format!("a request with unreadable fencing: {head}"));
         };
         let (at, standing) = (now(), cluster.standing());
+        self.ledger.open().evidence.used(at, key);
         match standing.footing {
             Footing::Leased => {
                 self.ledger.count("requests by lease");
-                if let Err(broken) = self.ledger.open().routes(at, self.node, key, epoch) {
+                if let Err(broken) = self.ledger.open().evidence.routes(at, self.node, key, epoch) {
                     self.ledger.violated(broken);
                 }
                 if self.unusable(cluster, key, epoch, standing.stable.0) {
@@ -117,15 +118,15 @@ impl Watch {
             }
             Footing::Isolated => {
                 self.ledger.count("requests without a lease");
-                self.ledger.open().sent_isolated(at, self.node, shop);
+                self.ledger.open().evidence.sent_isolated(at, self.node, shop);
             }
             Footing::CatchingUp => self
                 .ledger
                 .violated(format!("node {} sent a request of {key} while it was catching up", self.node)),
         }
         self.ledger.note(
-            format!("node-{}", self.node),
-            format!("to {shop} {key} epoch {epoch} {:?}", standing.footing),
+            format_args!("node-{}", self.node),
+            format_args!("to {shop} {key} epoch {epoch} {:?}", standing.footing),
         );
     }
 

@@ -2,44 +2,57 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
-use rand::Rng;
+use stickler_core::deliberate::Fault;
 use stickler_core::ids::NodeId;
-use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 use tokio::sync::watch;
 use turmoil::Sim;
 
-use super::clients::{self, Clients, Season};
-use super::document::{CLIENTS, NODES, SHOPS, document, host_of};
+use super::clients::{self, Clients, Kind, Season};
+use super::document::{CLIENTS, SHOPS, host_of, idle_timeout, nodes};
 use super::faults::{Faults, QUICK};
 use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
 use super::panics;
+use super::plan::Plan;
 use super::shop_host::ShopHost;
 
 /// How finely virtual time is simulated: messages arrive at whole ticks.
-const TICK: Duration = Duration::from_millis(3);
+const TICK: Duration = Duration::from_millis(4);
 
-/// When the first fault may come: by then the cluster is founded and has its document.
-const FIRST_FAULT: Duration = Duration::from_secs(2);
-
-/// When everything is healed.
-const HEALED: Duration = Duration::from_secs(11);
-
-/// How long the cluster has after that until every node must hold a lease and answer.
+/// How long the cluster has after it was healed until every node must hold a lease and answer.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// When clients must have checked everything.
-const END: Duration = Duration::from_secs(40);
+/// How long clients have after that.
+const CHECKING: Duration = Duration::from_secs(26);
+
+/// How long after it was healed sessions that nobody uses must be gone, where the plan waits for that:
+/// the longest life of a use that is still on its way, and a fifth more than the longest of the short
+/// time-outs, by the slowest clock.
+const EXPIRED: Duration = Duration::from_secs(7);
+const LATE: (Kind, Duration) = (Kind::Api, Duration::from_millis(6500));
+
+/// What a run is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// Its seed.
+    pub seed: u64,
+    /// How many nodes; else the seed says.
+    pub nodes: Option<u64>,
+    /// The numbers of the plan's events that happen; else all.
+    pub only: Option<Vec<usize>>,
+    /// The mistake that the product makes.
+    pub fault: Option<Fault>,
+    /// Whether a trace is kept.
+    pub traced: bool,
+}
 
 /// What a run has come to.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Its seed.
-    pub seed: u64,
     /// What happened, line by line.
     pub trace: Vec<String>,
     /// What was found broken; the run ends with the first of it.
@@ -48,57 +61,96 @@ pub struct Run {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Runs a seed, on a thread of its own.
+impl Setting {
+    /// The plan of the run.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut plan = Plan::draw(self.seed, self.nodes);
+        if let Some(only) = &self.only {
+            plan.keep_only(only);
+        }
+        plan
+    }
+}
+
+/// Longest run in real time: something that waits for itself never lets virtual time go on.
+const LONGEST: Duration = Duration::from_secs(180);
+
+/// Runs a seed, on a thread of its own, which is left behind when the run does not end.
 ///
 /// # Panics
 /// When the thread can't be had, or the simulation itself breaks.
 #[must_use]
-pub fn run(seed: u64) -> Run {
-    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(32 << 20);
-    let running = thread.spawn(move || simulate(seed)).expect("a thread for the run");
-    running.join().expect("the simulation itself does not panic")
+pub fn run(setting: &Setting) -> Run {
+    let setting = setting.clone();
+    let thread = std::thread::Builder::new().name(format!("seed-{}", setting.seed)).stack_size(32 << 20);
+    let (done, ended) = mpsc::channel();
+    let running = thread.spawn(move || done.send(simulate(&setting))).expect("a thread for the run");
+    match ended.recv_timeout(LONGEST) {
+        Ok(run) => run,
+        Err(mpsc::RecvTimeoutError::Timeout) => Run {
+            trace: Vec::new(),
+            violations: vec![format!("liveness: time stands still: the run did not end in {LONGEST:?}")],
+            counts: BTreeMap::new(),
+        },
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            panic!("the simulation itself broke: {:?}", running.join())
+        }
+    }
 }
 
 struct World<'a> {
     sim: Sim<'a>,
+    plan: Plan,
     ledger: Ledger,
     faults: Faults,
     nodes: BTreeMap<NodeId, Arc<NodeHost>>,
     season: watch::Sender<Season>,
     done: Arc<watch::Sender<usize>>,
+    healed: bool,
+    /// When operators look once more that all shops are ready.
+    again: Option<Duration>,
 }
 
-fn simulate(number: u64) -> Run {
+fn simulate(setting: &Setting) -> Run {
     panics::watch();
-    let mut world = World::new(number);
+    #[cfg(feature = "deliberate-faults")]
+    if let Some(fault) = setting.fault {
+        stickler_core::deliberate::switch_on(fault);
+    }
+    let mut world = World::new(setting);
     while !world.is_over() {
         if let Err(error) = world.step() {
-            world.ledger.open().violations.push(format!("a host ended: {error}"));
+            world.ledger.violated_at(world.sim.elapsed(), format_args!("liveness: a host ended: {error}"));
         }
         for panic in panics::take() {
-            world.ledger.open().violations.push(format!("a task panicked: {panic}"));
+            world.ledger.violated_at(world.sim.elapsed(), format_args!("a task panicked: {panic}"));
         }
     }
     let contents = std::mem::take(&mut *world.ledger.open());
-    Run { seed: number, trace: contents.trace, violations: contents.violations, counts: contents.counts }
+    Run { trace: contents.trace, violations: contents.violations, counts: contents.counts }
+}
+
+fn network(seed: u64, plan: &Plan) -> Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(SystemTime::UNIX_EPOCH)
+        .tick_duration(TICK)
+        .simulation_duration((plan.healed + SETTLING + CHECKING) * 2)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(QUICK)
+        .tcp_capacity(plan.buffer)
+        .build()
 }
 
 impl World<'_> {
-    fn new(number: u64) -> Self {
-        let seed = Seed::from_number(number);
-        let ledger = Ledger::default();
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(number)
-            .epoch(SystemTime::UNIX_EPOCH)
-            .tick_duration(TICK)
-            .simulation_duration(END * 2)
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(QUICK)
-            .tcp_capacity(4096)
-            .enable_tokio_io()
-            .build();
+    fn new(setting: &Setting) -> Self {
+        let plan = setting.plan();
+        let seed = Seed::from_number(setting.seed);
+        let ledger = Ledger::new(setting.traced);
+        let mut sim = network(setting.seed, &plan);
         let addresses: BTreeMap<NodeId, IpAddr> =
-            NODES.into_iter().map(|node| (node, sim.lookup(host_of(node)))).collect();
+            nodes(plan.nodes).map(|node| (node, sim.lookup(host_of(node)))).collect();
         let shop_addresses: BTreeMap<&'static str, IpAddr> =
             SHOPS.into_iter().map(|shop| (shop, sim.lookup(shop))).collect();
         let shops: BTreeMap<&'static str, Arc<ShopHost>> = SHOPS
@@ -109,23 +161,17 @@ impl World<'_> {
             let shop = Arc::clone(shop);
             sim.host(*name, move || Arc::clone(&shop).run());
         }
-        // The same for all, or the quickest disk would keep what the others lose.
-        let sync = match seed.child("disks").rng().random_range(0..5_u64) {
-            0 => SyncPolicy::Immediate,
-            several => SyncPolicy::After(Duration::from_millis(6 + several * 6)),
-        };
-        let mut nodes = BTreeMap::new();
-        for node in NODES {
+        let mut hosts = BTreeMap::new();
+        for node in nodes(plan.nodes) {
             let host = Arc::new(NodeHost::new(NodeSetup {
                 node,
                 seed: seed.child(&host_of(node)),
                 ledger: ledger.clone(),
                 addresses: addresses.clone(),
                 shops: shop_addresses.clone(),
-                document: (node == NODES[0]).then(|| document(&shop_addresses)),
-                sync,
+                sync: plan.sync,
             }));
-            nodes.insert(node, Arc::clone(&host));
+            hosts.insert(node, Arc::clone(&host));
             sim.host(host_of(node), move || Arc::clone(&host).run());
         }
         let season = watch::Sender::new(Season::Turmoil);
@@ -138,33 +184,74 @@ impl World<'_> {
             done: Arc::clone(&done),
         };
         sim.client(CLIENTS, clients.run());
-        let faults =
-            Faults::new(seed.child("faults").rng(), ledger.clone(), nodes.clone(), shops, FIRST_FAULT);
-        Self { sim, ledger, faults, nodes, season, done }
+        let faults = Faults::new(&plan, ledger.clone(), hosts.clone(), shops);
+        let again = Some(plan.healed + SETTLING / 2);
+        Self { sim, plan, ledger, faults, nodes: hosts, season, done, healed: false, again }
     }
 
     fn is_over(&self) -> bool {
-        *self.done.borrow() == clients::CLIENTS || !self.ledger.open().violations.is_empty()
+        let done = *self.done.borrow() == clients::CLIENTS;
+        let waited = !self.plan.waits_for_expiry || self.sim.elapsed() > self.plan.healed + EXPIRED;
+        done && waited || !self.ledger.open().violations.is_empty()
     }
 
     /// One tick of virtual time.
     fn step(&mut self) -> turmoil::Result {
         self.sim.step()?;
         let now = self.sim.elapsed();
-        if now < HEALED {
+        let settled = self.plan.healed + SETTLING;
+        if now < self.plan.healed {
             self.faults.tick(&mut self.sim, now);
-        } else if now < HEALED + TICK {
-            self.ledger.note_at(now, "all", "*** is healed");
-            self.faults.heal(&mut self.sim);
-        } else if now >= HEALED + SETTLING && *self.season.borrow() == Season::Turmoil {
+        } else if !self.healed {
+            self.healed = true;
+            self.faults.heal(&mut self.sim, now);
+        } else if self.again.is_some_and(|again| now >= again) {
+            // By now what an operator had begun before is done or given up.
+            self.again = None;
+            self.faults.ready();
+        } else if now >= settled && *self.season.borrow() == Season::Turmoil {
             self.ledger.note_at(now, "all", "*** has settled");
-            for (node, _) in self.nodes.iter().filter(|(_, host)| !host.is_leased()) {
-                self.ledger.violated(format!("node {node} has no lease {SETTLING:?} after all was healed"));
-            }
+            self.is_well(now);
             self.season.send_replace(Season::Calm);
-        } else if now >= END {
-            self.ledger.violated(format!("clients are not done at {END:?}"));
+        } else if now >= settled + CHECKING {
+            self.ledger.violated_at(now, "liveness: clients are not done");
+        } else if self.plan.waits_for_expiry && now > self.plan.healed + EXPIRED {
+            self.has_expired(now);
         }
         Ok(())
+    }
+
+    /// Liveness: some time after everything is healed, all nodes hold leases and all shops are up.
+    fn is_well(&self, now: Duration) {
+        for (node, host) in &self.nodes {
+            if !host.is_leased() {
+                let after =
+                    format_args!("liveness: node {node} has no lease {SETTLING:?} after the end of faults");
+                self.ledger.violated_at(now, after);
+            }
+            if host.shops_up() < SHOPS.len() - 1 {
+                let up = host.shops_up();
+                let after = format_args!(
+                    "liveness: node {node} has only {up} shops up {SETTLING:?} after the end of faults"
+                );
+                self.ledger.violated_at(now, after);
+            }
+        }
+    }
+
+    /// I8: what nobody has used for long is gone, on every node.
+    fn has_expired(&self, now: Duration) {
+        let (kind, late) = LATE;
+        for (node, host) in &self.nodes {
+            for session in host.sessions_of(idle_timeout(kind)) {
+                let used = self.ledger.open().evidence.last_used(session);
+                if used.is_some_and(|used| now.saturating_sub(used) > late) {
+                    self.ledger.violated_at(
+                        now,
+                        format_args!("I8 OneTime: {session} was last used at {used:?} and is still there on node {node}"),
+                    );
+                }
+            }
+        }
     }
 }

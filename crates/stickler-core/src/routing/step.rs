@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::ticket::{Routed, Ticket};
 use crate::affinity::recognise::{Found, Recognised};
 use crate::affinity::token::Token;
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, Method, Otherwise, WhenDown, WhenIsolated};
 use crate::ids::{AffinityId, Epoch, LogIndex, PoolId};
 use crate::lease::{Footing, Standing};
@@ -129,7 +130,8 @@ pub fn decide_located(
             (WhenDown::Rebind, _) => Step::Refuse(Refusal::NoQuorum),
         };
     }
-    if standing.footing == Footing::Leased && located.usable_from > standing.stable {
+    let settled = located.usable_from <= standing.stable || deliberate::active(Fault::RouteBeforeStable);
+    if standing.footing == Footing::Leased && !settled {
         return Step::Hold(Until::Stable(located.usable_from));
     }
     match backend {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::WhenIsolated;
 use crate::ids::{BackendId, Epoch, LogIndex};
 use crate::lease::{Footing, Standing};
@@ -65,6 +66,7 @@ pub fn validate(
 ) -> Result<(), Stale> {
     let Some(routed) = &ticket.session else { return Ok(()) };
     match standing.footing {
+        Footing::Leased if deliberate::active(Fault::RouteBeforeStable) => {}
         Footing::Leased if routed.usable_from > standing.stable => return Err(Stale),
         Footing::Isolated if when_isolated == WhenIsolated::Refuse => return Err(Stale),
         Footing::CatchingUp => return Err(Stale),

@@ -8,8 +8,9 @@ use super::outcome::{BindOutcome, BindRefusal};
 use super::record::{Alias, Binding, Cause, Record, SessionKey};
 use super::view::{Located, follow};
 use crate::balance::{self, Candidate};
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::Balance;
-use crate::ids::{BackendId, Epoch, KeyHash, PoolId};
+use crate::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use crate::time::ClusterTime;
 
 /// What a refused choice of a backend was short of.
@@ -37,6 +38,7 @@ impl State {
             // The application went back to an older identifier: the two change roles, lest the one in use
             // dies with the alias's grace. Until now the key was routed by the other's epoch.
             Ok(found) if from.is_some_and(|(key, _)| key == found.session.key) => self.applied,
+            Ok(_) if deliberate::active(Fault::SecondBinderWins) => self.applied,
             Ok(found) => return found_binding(found, &bind.origin),
             Err(ended_at) if ended_at > bind.seen => return Err(BindRefusal::Ended),
             Err(ended_at) => ended_at,
@@ -105,6 +107,9 @@ impl State {
         if self.is_full(backend, record) && cause == Cause::Adopted {
             return Err(BindRefusal::BackendFull);
         }
+        if deliberate::active(Fault::AdoptElsewhere) && cause == Cause::Adopted {
+            return Ok((record.pool, self.place(record.pool, bind.session, None, Some(backend))?, cause));
+        }
         Ok((record.pool, backend, cause))
     }
 
@@ -147,7 +152,9 @@ impl State {
     fn alias(&mut self, session: SessionKey, epoch: Epoch, to: KeyHash) {
         let Some(policy) = self.catalog.affinity(session.affinity) else { return };
         let until = self.time + policy.alias_grace;
-        let alias = Alias { to, epoch, until, usable_from: self.applied, changed_at: self.applied };
+        let usable_from =
+            if deliberate::active(Fault::AliasUsableAtOnce) { LogIndex(0) } else { self.applied };
+        let alias = Alias { to, epoch, until, usable_from, changed_at: self.applied };
         self.put(session, Record::Alias(alias));
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Found;
 use super::verdict::Health;
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
 use crate::ids::{AffinityId, BackendId, NodeId, PoolId, Revision};
 use crate::time::ClusterTime;
@@ -159,6 +160,10 @@ impl Catalog {
                 let same = old.remove(&(id, backend.name.clone(), backend.address));
                 let (backend_id, mut record) = match same {
                     Some(kept) => kept,
+                    None if deliberate::active(Fault::ReuseBackendId) && !old.is_empty() => {
+                        let (_, (reused, _)) = old.pop_last().expect("it was just looked at");
+                        (reused, BackendRecord::new(id, backend, now))
+                    }
                     None => (BackendId(self.next_id()), BackendRecord::new(id, backend, now)),
                 };
                 record.weight = backend.weight;

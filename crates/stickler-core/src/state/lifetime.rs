@@ -5,6 +5,7 @@ use super::command::{Expire, Touch, Unbind};
 use super::outcome::{Outcome, UnbindOutcome};
 use super::record::{Binding, Record, SessionKey};
 use super::view::locate;
+use crate::deliberate::{self, Fault};
 use std::time::Duration;
 
 impl State {
@@ -12,7 +13,7 @@ impl State {
         let Some(Record::Binding(binding)) = self.table.get(&unbind.session) else {
             return UnbindOutcome::NotBound;
         };
-        if binding.epoch != unbind.epoch {
+        if binding.epoch != unbind.epoch && !deliberate::active(Fault::UnbindWithoutEpoch) {
             return UnbindOutcome::Superseded(binding.epoch);
         }
         self.end(unbind.session, binding.epoch);
@@ -47,6 +48,9 @@ impl State {
     /// Whether a record's time is over, at the state's own time (I8).
     fn is_over(&self, session: SessionKey, record: &Record) -> bool {
         match record {
+            Record::Binding(binding) if deliberate::active(Fault::ExpireByWallClock) => {
+                self.ends_at(session, binding).0 <= self.wall
+            }
             Record::Binding(binding) => self.ends_at(session, binding) <= self.time,
             Record::Alias(alias) => alias.until <= self.time || locate(&self.table, session).is_none(),
             Record::Ended(_) => false,

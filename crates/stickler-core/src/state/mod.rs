@@ -34,6 +34,7 @@ pub use table::{BindingTable, SnapshotSuperseded};
 pub use verdict::{Health, ReportedHealth, Verdict};
 pub use view::{Located, View};
 
+use crate::deliberate::{self, Fault};
 use crate::ids::{Epoch, LogIndex, NodeId};
 use crate::time::ClusterTime;
 use hash::HashSum;
@@ -193,7 +194,8 @@ impl State {
                 && ended.changed_at == at
             {
                 // A bind with that very deadline is still accepted at it, so the memory ends after it.
-                if at > self.stable || self.time <= ended.ended_at + memory {
+                let keep = !deliberate::active(Fault::ForgetEndedAtOnce);
+                if keep && (at > self.stable || self.time <= ended.ended_at + memory) {
                     return;
                 }
                 self.table.forget(&mut self.records, session);

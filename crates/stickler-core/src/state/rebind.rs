@@ -6,17 +6,18 @@ use super::catalog::AdminState;
 use super::command::Rebind;
 use super::outcome::{RebindOutcome, RebindRefusal};
 use super::record::{Binding, Cause, MoveReason, Record};
-use crate::ids::{BackendId, PoolId};
+use crate::deliberate::{self, Fault};
+use crate::ids::{BackendId, LogIndex, PoolId};
 
 impl State {
     pub(super) fn rebind(&mut self, rebind: &Rebind) -> RebindOutcome {
         let Some(Record::Binding(binding)) = self.table.get(&rebind.session) else {
             return RebindOutcome::NotBound;
         };
-        if binding.epoch != rebind.epoch {
+        if binding.epoch != rebind.epoch && !deliberate::active(Fault::MoveWithoutEpoch) {
             return RebindOutcome::Superseded(binding);
         }
-        if !self.holds(rebind.reason, binding.backend) {
+        if !self.holds(rebind.reason, binding.backend) && !deliberate::active(Fault::MoveWithoutReason) {
             return RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
         }
         let (pool, backend) = match self.successor(rebind, &binding) {
@@ -29,7 +30,7 @@ impl State {
             epoch: self.next_epoch(),
             cause: Cause::Moved(rebind.reason),
             last_use: self.time,
-            usable_from: self.applied,
+            usable_from: if deliberate::active(Fault::MoveUsableAtOnce) { LogIndex(0) } else { self.applied },
             changed_at: self.applied,
             ..binding
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deliberate::{self, Fault};
 use crate::ids::{Incarnation, NodeId};
 use crate::time::ClusterTime;
 
@@ -112,12 +113,13 @@ impl Health {
 
     fn judge(&mut self, voters: &BTreeSet<NodeId>, now: ClusterTime) {
         let majority = voters.len() / 2 + 1;
+        let one = deliberate::active(Fault::OneNodesWord) && self.reports.values().any(|report| !report.up);
         let up = self.reports.values().filter(|report| report.up).count();
         let down = self.reports.len() - up;
-        let verdict = if up >= majority {
-            Verdict::Up
-        } else if down >= majority {
+        let verdict = if down >= majority || one {
             Verdict::Down
+        } else if up >= majority {
+            Verdict::Up
         } else {
             self.verdict
         };

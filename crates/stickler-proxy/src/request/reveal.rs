@@ -12,6 +12,7 @@ use stickler_core::affinity::recognise::Found;
 use stickler_core::affinity::set_cookie::remove_set_cookie;
 use stickler_core::affinity::set_cookie_writer::write_set_cookie;
 use stickler_core::affinity::token::Token;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::Affinity;
 use stickler_core::ids::{AffinityId, Epoch, LogIndex};
 use stickler_core::routing::Ticket;
@@ -213,6 +214,10 @@ impl Router {
             epoch: routed.epoch,
             backend,
         });
+        if deliberate::active(Fault::RevealBeforeCommit) {
+            drop(tokio::spawn(self.proxy.binder.bind(session, origin, seen)));
+            return Ok((Did::Bound, None));
+        }
         // An unknown outcome drops the response, and with it the identifier that it would have revealed.
         match self.proxy.binder.bind(session, origin, seen).await.map_err(not_proposed)? {
             BindOutcome::Bound { binding, created, .. } => {
@@ -237,7 +242,7 @@ impl Router {
     fn withhold(&self, affinity: &Affinity, method: usize, response: &mut Response<Body>) {
         ProxyCounters::count(&self.proxy.counters.withheld);
         let name = application_cookies(affinity).find(|(index, _)| *index == method);
-        if let Some((_, name)) = name {
+        if let Some((_, name)) = name.filter(|_| !deliberate::active(Fault::KeepRefusedCookie)) {
             remove_set_cookie(response.headers_mut(), name);
         }
     }

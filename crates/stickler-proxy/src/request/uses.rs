@@ -2,6 +2,7 @@
 //! in one entry. An open request, stream or WebSocket is use until it ends.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -82,7 +83,7 @@ async fn gather(cluster: Cluster, mut waiting: mpsc::Receiver<Used>) {
         reported.retain(|_, at| now.since(*at) < ON_ITS_WAY);
         let uses: Vec<Use> = gathered
             .into_values()
-            .filter(|used| reported.insert(used.session, now).is_none())
+            .filter(|used| is_first(reported.entry(used.session), now))
             .map(|used| Use {
                 session: used.session,
                 epoch: used.epoch,
@@ -91,6 +92,18 @@ async fn gather(cluster: Cluster, mut waiting: mpsc::Receiver<Used>) {
             .collect();
         if !uses.is_empty() {
             cluster.submit(Command::Touch(Touch { uses }), PATIENCE);
+        }
+    }
+}
+
+/// Whether a session was not reported a moment ago. One that was keeps the time of that report: a session
+/// in use all the time must be reported again, too.
+fn is_first(reported: Entry<'_, SessionKey, Moment>, now: Moment) -> bool {
+    match reported {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(unreported) => {
+            unreported.insert(now);
+            true
         }
     }
 }

@@ -11,6 +11,7 @@ use openraft::type_config::alias::{LogIdOf, VoteOf};
 use openraft::{LogIdOptionExt, LogState, OptionalSend, RaftLogReader};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stickler_core::deliberate::{self, Fault};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -169,6 +170,11 @@ impl<C: StoredTypes> RaftLogStorage<C> for MemoryLog<C> {
             }
             (expected, may_begin) = (index + 1, false);
             written.push((index, encode(Kind::LogEntry, &entry)?));
+        }
+        if deliberate::active(Fault::SkipSync) {
+            self.reader.disk.write(self.reader.generation, Change::Append(written), Box::new(drop))?;
+            callback.io_completed(Ok(()));
+            return Ok(());
         }
         let done = Box::new(move |result| callback.io_completed(result));
         self.reader.disk.write(self.reader.generation, Change::Append(written), done)

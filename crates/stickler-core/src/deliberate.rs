@@ -1,0 +1,160 @@
+//! Deliberate faults: mistakes that this product could have, each behind a switch, so that the simulation
+//! can prove that it would find them (docs/adr/0004).
+//!
+//! Without the cargo feature `deliberate-faults`, which the `stickler` binary never has, [`active`] is a
+//! constant and the mistakes are not in the program.
+
+/// One mistake; [`Fault::mistake`] says which.
+#[expect(missing_docs, reason = "`Fault::mistake` says what each is")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    MoveWithoutReason,
+    MoveWithoutEpoch,
+    UnbindWithoutEpoch,
+    MoveUsableAtOnce,
+    AliasUsableAtOnce,
+    SecondBinderWins,
+    AdoptElsewhere,
+    ForgetEndedAtOnce,
+    ForgetPendingMoves,
+    AcceptTornSnapshot,
+    RestartEpochs,
+    ReuseBackendId,
+    OneNodesWord,
+    ExpireByWallClock,
+    RouteBeforeStable,
+    LeaseWithoutQuorum,
+    LeaseWhileBehind,
+    LeaseFromReceipt,
+    LeasePastItsEnd,
+    IsolatedWhileCatchingUp,
+    StableByLeaderAlone,
+    StableFromTheFirstMoment,
+    RestartClusterTime,
+    SkipSync,
+    RevealBeforeCommit,
+    SkipLastLook,
+    KeepRefusedCookie,
+    SendTwice,
+    PassForgedFence,
+    ReportOnce,
+}
+
+/// A fault's name on the command line, and what it does.
+type Described = (Fault, &'static str, &'static str);
+
+const DESCRIBED: [Described; 30] = [
+    (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
+    (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
+    (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
+    (Fault::MoveUsableAtOnce, "move-usable-at-once", "a moved session's new epoch waits for nothing"),
+    (Fault::AliasUsableAtOnce, "alias-usable-at-once", "an old identifier follows the new one at once"),
+    (Fault::SecondBinderWins, "second-binder-wins", "a bind replaces the binding that is there"),
+    (Fault::AdoptElsewhere, "adopt-elsewhere", "a session is bound to another backend than the one it is on"),
+    (Fault::ForgetEndedAtOnce, "forget-ended-at-once", "ended epochs are forgotten with the next entry"),
+    (Fault::ForgetPendingMoves, "forget-pending-moves", "a restored snapshot has no pending moves"),
+    (Fault::AcceptTornSnapshot, "accept-torn-snapshot", "half a snapshot is taken for a whole one"),
+    (Fault::RestartEpochs, "restart-epochs", "a restored state draws epochs from one again"),
+    (Fault::ReuseBackendId, "reuse-backend-id", "a new backend gets the id of one that was removed"),
+    (Fault::OneNodesWord, "one-nodes-word", "one node's report is the cluster's verdict"),
+    (Fault::ExpireByWallClock, "expire-by-wall-clock", "sessions expire by the leader's wall clock"),
+    (Fault::RouteBeforeStable, "route-before-stable", "a node routes without looking at the stable index"),
+    (Fault::LeaseWithoutQuorum, "lease-without-quorum", "a leader that reaches nobody grants leases"),
+    (Fault::LeaseWhileBehind, "lease-while-behind", "a node that must catch up gets a lease"),
+    (Fault::LeaseFromReceipt, "lease-from-receipt", "a lease counts from the receipt of its answer"),
+    (Fault::LeasePastItsEnd, "lease-past-its-end", "a node serves for half a second past its lease"),
+    (
+        Fault::IsolatedWhileCatchingUp,
+        "isolated-while-catching-up",
+        "an isolated node goes on routing by its view while a leader brings it up to date",
+    ),
+    (Fault::StableByLeaderAlone, "stable-by-leader-alone", "the stable index is what the leader has applied"),
+    (
+        Fault::StableFromTheFirstMoment,
+        "stable-from-the-first-moment",
+        "a new leader does not wait for old leases",
+    ),
+    (Fault::RestartClusterTime, "restart-cluster-time", "cluster time starts again with each leader"),
+    (Fault::SkipSync, "skip-sync", "log entries are acknowledged before they are synced"),
+    (
+        Fault::RevealBeforeCommit,
+        "reveal-before-commit",
+        "a response shows its session before the bind is committed",
+    ),
+    (Fault::SkipLastLook, "skip-last-look", "a ticket is not validated once the connection is there"),
+    (Fault::KeepRefusedCookie, "keep-refused-cookie", "a cookie whose bind was refused reaches the client"),
+    (Fault::SendTwice, "send-twice", "an unsafe request is sent again after it was sent"),
+    (Fault::PassForgedFence, "pass-forged-fence", "a client's own fencing headers reach the backend"),
+    (Fault::ReportOnce, "report-once", "a health report that was lost is not made again"),
+];
+
+impl Fault {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        DESCRIBED.into_iter().map(|(fault, _, _)| fault)
+    }
+
+    /// The fault of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        DESCRIBED.into_iter().find(|(_, known, _)| *known == name).map(|(fault, _, _)| fault)
+    }
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        DESCRIBED[self as usize].1
+    }
+
+    /// What is wrong while it is switched on.
+    #[must_use]
+    pub fn mistake(self) -> &'static str {
+        DESCRIBED[self as usize].2
+    }
+}
+
+/// Whether the fault is switched on, on this thread.
+#[cfg(not(feature = "deliberate-faults"))]
+#[must_use]
+pub const fn active(_fault: Fault) -> bool {
+    false
+}
+
+#[cfg(feature = "deliberate-faults")]
+pub use switch::{active, switch_on};
+
+#[cfg(feature = "deliberate-faults")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    thread_local! {
+        static SWITCHED_ON: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Makes the mistake from now on, in everything that runs on this thread.
+    pub fn switch_on(fault: Fault) {
+        SWITCHED_ON.set(Some(fault));
+    }
+
+    /// Whether the fault is switched on, on this thread.
+    #[must_use]
+    pub fn active(fault: Fault) -> bool {
+        SWITCHED_ON.get() == Some(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_the_name_that_belongs_to_it() {
+        for (place, (fault, name, _)) in DESCRIBED.into_iter().enumerate() {
+            assert_eq!(fault as usize, place);
+            assert_eq!(Fault::named(fault.name()), Some(fault));
+            assert_eq!(format!("{fault:?}").to_lowercase(), name.replace('-', ""));
+        }
+    }
+}

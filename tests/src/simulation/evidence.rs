@@ -1,0 +1,217 @@
+//! What promises are judged by, gathered from all nodes, shops, clients and operators of a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use stickler_core::ids::{BackendId, Epoch, KeyHash, NodeId};
+use stickler_core::invariants::History;
+use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
+
+/// All evidence of a run.
+#[derive(Default)]
+pub struct Evidence {
+    /// For I1, I2 and I9.
+    pub history: History,
+    /// What operators have asked for: the session and the epoch that they saw.
+    pub moves_asked: BTreeSet<(SessionKey, Epoch)>,
+    /// See `moves_asked`.
+    pub unbinds_asked: BTreeSet<(SessionKey, Epoch)>,
+    /// Identifiers that have become older names of a session. They end when their grace is over.
+    pub renamed: BTreeSet<SessionKey>,
+    /// Sessions that their application has ended.
+    pub logouts: BTreeSet<KeyHash>,
+    /// Items that a shop has put into a cart.
+    pub acted: BTreeSet<u64>,
+    /// When sessions were routed by which epoch, by nodes with a lease.
+    routed: BTreeMap<KeyHash, BTreeMap<Epoch, Routed>>,
+    /// Unbinds with a receipt: the epoch, and since when no node with a lease may use it (I7).
+    receipts: BTreeMap<KeyHash, (Epoch, Duration)>,
+    /// When some node's state had a shop as one that sessions must leave.
+    gone: BTreeMap<String, Vec<(Duration, Duration)>>,
+    /// Requests that left for a shop from a node without a lease.
+    isolated: Vec<(Duration, NodeId, String)>,
+    /// Every epoch that some node has applied.
+    epochs: BTreeMap<Epoch, (SessionKey, Cause)>,
+    /// The first epoch of each session, and when sessions last got another one or lost theirs.
+    firsts: BTreeMap<SessionKey, Epoch>,
+    contested: BTreeMap<SessionKey, Duration>,
+    /// Sessions that an operator has moved or ended, or wants to.
+    operated: BTreeSet<SessionKey>,
+    /// What each backend id names.
+    names: BTreeMap<BackendId, (String, SocketAddr)>,
+    /// When a request of a session last left for a shop, or the session was bound or moved.
+    used: BTreeMap<KeyHash, Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Routed {
+    first: (Duration, NodeId),
+    last: (Duration, NodeId),
+}
+
+/// Observations of one shop this close together are one stretch of time.
+const STRETCH: Duration = Duration::from_millis(100);
+
+/// For how long nodes may disagree on a session's epoch, were they wrong to: longer than any lease lasts.
+const CONTESTED: Duration = Duration::from_secs(4);
+
+impl Evidence {
+    /// I5 and I7: takes in that a node with a lease routes a session by this epoch right now, or just sent
+    /// a request by it.
+    ///
+    /// # Errors
+    /// When another one (or the same) used a higher epoch before, or a lower one later. Hosts are
+    /// simulated one after the other, so reports come in any order within a tick.
+    pub fn routes(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        session: KeyHash,
+        epoch: Epoch,
+    ) -> Result<(), String> {
+        if let Some((ended, since)) = self.receipts.get(&session)
+            && epoch <= *ended
+            && at > *since
+        {
+            return Err(format!(
+                "I7 ReplicatedDelete: node {node} routes {session} by epoch {epoch}, whose end had a receipt at {since:?}"
+            ));
+        }
+        let epochs = self.routed.entry(session).or_default();
+        let seen = epochs.entry(epoch).or_insert(Routed { first: (at, node), last: (at, node) });
+        if at < seen.first.0 {
+            seen.first = (at, node);
+        }
+        if at > seen.last.0 {
+            seen.last = (at, node);
+        }
+        for (other, routed) in epochs.iter() {
+            let (early, late) =
+                if *other < epoch { (routed.last, (at, node)) } else { ((at, node), routed.first) };
+            if *other != epoch && early.0 > late.0 {
+                return Err(format!(
+                    "I5 OneOwner: session {session} was routed by epoch {} on node {} at {:?}, after epoch {} was used \
+                     on node {} at {:?}, all with leases",
+                    epoch.min(*other),
+                    early.1,
+                    early.0,
+                    epoch.max(*other),
+                    late.1,
+                    late.0,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in that an operator has a receipt for the end of an epoch.
+    pub fn receipt(&mut self, at: Duration, session: SessionKey, epoch: Epoch) {
+        self.receipts.entry(session.key).or_insert((epoch, at));
+    }
+
+    /// Takes in that a node's state has a shop down, in maint, drained or removed.
+    pub fn shop_gone(&mut self, at: Duration, shop: &str) {
+        if let Some(stretches) = self.gone.get_mut(shop) {
+            match stretches.last_mut() {
+                Some((_, until)) if at <= *until + STRETCH => *until = at.max(*until),
+                _ => stretches.push((at, at)),
+            }
+        } else {
+            self.gone.insert(shop.to_owned(), vec![(at, at)]);
+        }
+    }
+
+    /// Whether sessions had a reason to leave a shop within this time.
+    #[must_use]
+    pub fn was_gone(&self, shop: &str, from: Duration, to: Duration) -> bool {
+        let stretches = self.gone.get(shop).map(Vec::as_slice).unwrap_or_default();
+        stretches.iter().any(|(began, ended)| *began <= to && *ended >= from)
+    }
+
+    /// Takes in that a node without a lease sent a request of a known session.
+    pub fn sent_isolated(&mut self, at: Duration, node: NodeId, shop: &str) {
+        self.isolated.push((at, node, shop.to_owned()));
+    }
+
+    /// Whether a response that a client got through a node may stem from such a request.
+    #[must_use]
+    pub fn may_be_isolated(&self, node: NodeId, shop: &str, from: Duration) -> bool {
+        self.isolated
+            .iter()
+            .rev()
+            .take_while(|(at, _, _)| *at >= from)
+            .any(|(_, by, to)| *by == node && to == shop)
+    }
+
+    /// Takes in a binding that some node has applied.
+    pub fn bound(&mut self, at: Duration, session: SessionKey, binding: &Binding) {
+        if self.epochs.insert(binding.epoch, (session, binding.cause)).is_none() {
+            self.used(at, session.key);
+        }
+        if *self.firsts.entry(session).or_insert(binding.epoch) != binding.epoch {
+            self.contest(at, session);
+        }
+    }
+
+    /// Takes in that some node has applied what ended an epoch of a session.
+    pub fn contest(&mut self, at: Duration, session: SessionKey) {
+        self.contested.insert(session, at);
+    }
+
+    /// The sessions by whose epochs nodes may disagree: those that have had another one a moment ago.
+    pub fn contested(&mut self, at: Duration) -> Vec<SessionKey> {
+        self.contested.retain(|_, since| at.saturating_sub(*since) < CONTESTED);
+        self.contested.keys().copied().collect()
+    }
+
+    /// Whether some node has applied what drew this epoch.
+    #[must_use]
+    pub fn is_committed(&self, epoch: Epoch) -> bool {
+        self.epochs.contains_key(&epoch)
+    }
+
+    /// Takes in that a request of a session left.
+    pub fn used(&mut self, at: Duration, session: KeyHash) {
+        let last = self.used.entry(session).or_default();
+        *last = at.max(*last);
+    }
+
+    /// When a session was last used, by the wire.
+    #[must_use]
+    pub fn last_used(&self, session: KeyHash) -> Option<Duration> {
+        self.used.get(&session).copied()
+    }
+
+    /// Takes in that an operator has looked at a session and will do something to it.
+    pub fn operates(&mut self, session: SessionKey) {
+        self.operated.insert(session);
+    }
+
+    /// Whether the session that had this epoch may have been moved or ended by an operator, or goes by
+    /// another name, which its client may not have heard, and after a grace by that alone.
+    #[must_use]
+    pub fn may_be_over(&self, epoch: Epoch) -> bool {
+        let over = |session| self.operated.contains(session) || self.renamed.contains(session);
+        self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
+    }
+
+    /// Whether an epoch came from an operator's move that was asked for of the epoch before it.
+    #[must_use]
+    pub fn operator_asked(&self, session: SessionKey, before: &Binding, after: &Binding) -> bool {
+        after.cause != Cause::Moved(MoveReason::Operator)
+            || self.moves_asked.contains(&(session, before.epoch))
+    }
+
+    /// Takes in what a backend id names on some node. Ids are permanent.
+    ///
+    /// # Errors
+    /// When it has named something else.
+    pub fn names(&mut self, id: BackendId, name: &str, address: SocketAddr) -> Result<(), String> {
+        let (known, at) = self.names.entry(id).or_insert_with(|| (name.to_owned(), address));
+        if known == name && *at == address {
+            return Ok(());
+        }
+        Err(format!("I1 Agreement: backend id {id} named {known} at {at}, and now {name} at {address}"))
+    }
+}

@@ -1,0 +1,169 @@
+//! Judges what a node's state has become since the last look: I1, I2, I3 and I8, whose word a verdict
+//! stands on, and that ids are permanent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stickler_core::ids::{LogIndex, NodeId};
+use stickler_core::invariants::{may_end, stays_or_is_forced};
+use stickler_core::state::{
+    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, SessionKey, Verdict, View,
+};
+
+use super::ledger::{Ledger, now};
+
+/// What one process of a node has shown at the last look.
+pub struct Judge {
+    node: NodeId,
+    ledger: Ledger,
+    applied: LogIndex,
+    bindings: BTreeMap<SessionKey, Binding>,
+    catalog: Arc<Catalog>,
+}
+
+impl Judge {
+    /// Has seen nothing yet.
+    #[must_use]
+    pub fn new(node: NodeId, ledger: Ledger) -> Self {
+        Self { node, ledger, applied: LogIndex(0), bindings: BTreeMap::new(), catalog: Arc::default() }
+    }
+
+    /// Takes in what has changed.
+    pub fn look(&mut self, view: &View) {
+        let mut changed = Vec::new();
+        view.table.visit(|session, record| {
+            if record.changed_at() > self.applied {
+                changed.push((*session, *record));
+            }
+            true
+        });
+        changed.sort_unstable_by_key(|(session, _)| *session);
+        for (session, record) in changed {
+            self.changed(view, session, &record);
+        }
+        if !Arc::ptr_eq(&self.catalog, &view.catalog) {
+            self.names(&view.catalog);
+            self.verdicts(view);
+            self.catalog = Arc::clone(&view.catalog);
+        }
+        self.applied = view.applied;
+    }
+
+    fn changed(&mut self, view: &View, session: SessionKey, record: &Record) {
+        self.ledger.note(
+            format_args!("node-{}", self.node),
+            format_args!("at {} in cluster time: {} is {record:?}", view.time, session.key),
+        );
+        let seen = self.ledger.open().evidence.history.record(self.node, view.applied, session, record);
+        if let Err(violation) = seen {
+            self.ledger.violated(violation);
+        }
+        let before = match record {
+            Record::Binding(binding) => {
+                self.ledger.open().evidence.bound(now(), session, binding);
+                self.bindings.insert(session, *binding)
+            }
+            Record::Alias(_) | Record::Ended(_) => {
+                let mut contents = self.ledger.open();
+                contents.evidence.contest(now(), session);
+                if matches!(record, Record::Alias(_)) {
+                    contents.evidence.renamed.insert(session);
+                }
+                drop(contents);
+                self.bindings.remove(&session)
+            }
+        };
+        match (before, record) {
+            (Some(before), Record::Binding(after)) => self.moved(view, session, &before, after),
+            (Some(before), Record::Ended(ended)) => self.ended(view, session, &before, ended),
+            _ => {}
+        }
+    }
+
+    /// I3: a move must be borne out by the state right before its entry or right after it. Where this node
+    /// was not looked at in between, and the shop's state has changed, nothing is known.
+    fn moved(&self, view: &View, session: SessionKey, before: &Binding, after: &Binding) {
+        let one_step = self.applied.0 + 1 >= after.changed_at.0;
+        if before.backend == after.backend || before.bound_at != after.bound_at || !one_step {
+            return;
+        }
+        self.ledger.count("moves judged");
+        let forced = [&self.catalog, &view.catalog]
+            .into_iter()
+            .any(|catalog| stays_or_is_forced(before, after, catalog, view.time));
+        let since = |catalog: &Catalog| {
+            catalog.backends.get(&before.backend).map(|backend| (backend.health.since, backend.revision))
+        };
+        if !forced && since(&self.catalog) == since(&view.catalog) {
+            self.ledger.violated(format_args!("I3 NoUnforcedMove: {session:?}: {before:?} became {after:?}"));
+        }
+        if !matches!(after.cause, Cause::Moved(_)) {
+            self.ledger.violated(format_args!("I3 NoUnforcedMove: {session:?}: {after:?} does not say why"));
+        }
+        let asked = self.ledger.open().evidence.operator_asked(session, before, after);
+        if !asked && after.cause == Cause::Moved(MoveReason::Operator) {
+            self.ledger.violated(format_args!(
+                "I3 NoUnforcedMove: {session:?}: an operator's move hit {before:?}, which nobody had seen"
+            ));
+        }
+    }
+
+    /// I8: a session ends by its application, by an operator who saw this epoch of it, or when its time is
+    /// over, and not before. The last use may have been later than what was seen of it, never earlier.
+    fn ended(&self, view: &View, session: SessionKey, before: &Binding, ended: &Ended) {
+        let Some(policy) = view.catalog.affinity(session.affinity) else { return };
+        let contents = self.ledger.open();
+        let evidence = &contents.evidence;
+        let wanted = evidence.renamed.contains(&session)
+            || evidence.logouts.contains(&session.key)
+            || evidence.unbinds_asked.contains(&(session, ended.epoch));
+        drop(contents);
+        let (earliest, _) = may_end(before.bound_at, before.last_use, policy);
+        if wanted || before.epoch != ended.epoch {
+            return;
+        }
+        self.ledger.count("expiries judged");
+        if ended.ended_at < earliest {
+            self.ledger.violated(format_args!(
+                "I8 OneTime: {session:?} ended at {}, not before {earliest}, and nobody ended it: {before:?}",
+                ended.ended_at
+            ));
+        }
+    }
+
+    /// Ids are permanent.
+    fn names(&self, catalog: &Catalog) {
+        for (id, backend) in &catalog.backends {
+            let known = self.ledger.open().evidence.names(*id, &backend.name, backend.address);
+            if let Err(broken) = known {
+                self.ledger.violated(broken);
+            }
+        }
+    }
+
+    /// A backend is down on the word of a majority of the voters. Only judged where no more than one entry
+    /// lies between two looks.
+    fn verdicts(&self, view: &View) {
+        if view.applied.0 > self.applied.0 + 1 {
+            return;
+        }
+        for (id, backend) in &view.catalog.backends {
+            let Some(before) = self.catalog.backends.get(id) else { continue };
+            if before.health.verdict == Verdict::Down || backend.health.verdict != Verdict::Down {
+                continue;
+            }
+            self.ledger.count("verdicts judged");
+            let down: BTreeSet<NodeId> = reported_down(before).chain(reported_down(backend)).collect();
+            if down.len() * 2 <= view.catalog.voters.len() {
+                self.ledger.violated(format_args!(
+                    "I3 NoUnforcedMove: {} is down on the word of {down:?} of {:?}",
+                    backend.name, view.catalog.voters
+                ));
+            }
+        }
+    }
+}
+
+fn reported_down(backend: &BackendRecord) -> impl Iterator<Item = NodeId> {
+    backend.health.reports.iter().filter(|(_, report)| !report.up).map(|(node, _)| *node)
+}
