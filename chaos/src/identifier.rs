@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The ways in which the cluster under test recognises sessions, each behind a path of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Door {
     /// `/`: by the application's own cookie.
     Own,
@@ -11,10 +14,16 @@ pub(crate) enum Door {
     Token,
     /// `/api`: by a header that the client sends.
     Header,
+    /// `/strict`: by a header, and an isolated node refuses.
+    Strict,
+    /// `/from`: by the client's address, and an isolated node refuses.
+    Source,
+    /// `/socket`: a WebSocket, by a header, and an isolated node refuses.
+    Socket,
 }
 
 impl Door {
-    /// All of them.
+    /// Those whose requests are all alike, and of whose sessions a client can hold any number.
     pub(crate) const ALL: [Self; 3] = [Self::Own, Self::Token, Self::Header];
 
     /// Where its requests go.
@@ -23,6 +32,9 @@ impl Door {
             Self::Own => "/",
             Self::Token => "/token",
             Self::Header => "/api",
+            Self::Strict => "/strict",
+            Self::Source => "/from",
+            Self::Socket => "/socket",
         }
     }
 
@@ -31,21 +43,46 @@ impl Door {
         match path {
             "/token" => Self::Token,
             "/api" => Self::Header,
+            "/strict" => Self::Strict,
+            "/from" => Self::Source,
+            "/socket" => Self::Socket,
             _ => Self::Own,
         }
     }
 
-    /// The cookie that carries the identifier; `None` where a header does.
+    /// The cookie that carries the identifier; `None` where something else does.
     pub(crate) const fn cookie(self) -> Option<&'static str> {
         match self {
             Self::Own => Some("SHOPSESSION"),
             Self::Token => Some("STICKLER"),
-            Self::Header => None,
+            Self::Header | Self::Strict | Self::Source | Self::Socket => None,
+        }
+    }
+
+    /// Whether a header that the client sends carries the identifier.
+    pub(crate) const fn is_by_header(self) -> bool {
+        matches!(self, Self::Header | Self::Strict | Self::Socket)
+    }
+
+    /// Whether a node that can't reach the cluster refuses its sessions.
+    pub(crate) const fn is_refused_in_isolation(self) -> bool {
+        matches!(self, Self::Strict | Self::Source | Self::Socket)
+    }
+
+    /// What tables call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "application cookie",
+            Self::Token => "Stickler's cookie",
+            Self::Header => "header",
+            Self::Strict => "header, strict",
+            Self::Source => "source address",
+            Self::Socket => "WebSocket",
         }
     }
 }
 
-/// The header behind [`Door::Header`].
+/// The header behind the doors by header.
 pub(crate) const SESSION_HEADER: &str = "x-session";
 
 /// What a client shows to be recognised.

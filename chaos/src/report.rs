@@ -1,6 +1,10 @@
 //! What a scenario measured, and whether the cluster did all that it must.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::history::{Allowed, History};
+use crate::oracle::verdict::{Promise, Verdict};
 
 /// Faults that are printed; the others are counted.
 const PRINTED_FAULTS: usize = 20;
@@ -20,6 +24,49 @@ struct Row {
 }
 
 impl Report {
+    /// What the oracle says of a history.
+    pub(crate) fn of(history: &History, verdict: &Verdict) -> Self {
+        let mut report = Self::default();
+        report.figure("sessions", verdict.sessions);
+        report.figure("visits", history.visits.len());
+        report.figure("answers of bound sessions", verdict.observations);
+        report.figure("messages over WebSockets", history.echoes.len());
+        report.figure("operators' wishes", history.operations.len());
+        report.figure("requests without an answer", verdict.unknown);
+        report.figure("sessions moved, for a reason", verdict.moved.len());
+        report.figure("answers by an older epoch from isolated nodes", verdict.stale);
+        for (fault, felt) in &verdict.felt {
+            let stated = history.run.windows.iter().find(|window| window.fault == *fault);
+            let allowed =
+                stated.is_some_and(|window| (window.known, window.fresh) != (Allowed::Never, Allowed::Never));
+            let errors = if allowed {
+                format!(
+                    "{} times; errors of known sessions {}, of new ones {}, up to {:.1} s after its beginning",
+                    felt.times,
+                    felt.known,
+                    felt.fresh,
+                    felt.longest as f64 / 1e6
+                )
+            } else {
+                format!("{} times", felt.times)
+            };
+            report.figure(format!("fault {fault}"), errors);
+        }
+        let mut found: BTreeMap<Promise, usize> = BTreeMap::new();
+        for violation in &verdict.violations {
+            *found.entry(violation.promise).or_default() += 1;
+            report.fault(violation);
+        }
+        for promise in Promise::ALL {
+            let count = found.get(&promise).copied().unwrap_or(0);
+            report.bar(promise.to_string(), count, "0 violations", count == 0);
+        }
+        for bar in &history.run.bars {
+            report.bar(&bar.what, &bar.measured, &bar.must, bar.held);
+        }
+        report
+    }
+
     /// A figure that decides nothing.
     pub(crate) fn figure(&mut self, what: impl Into<String>, measured: impl fmt::Display) {
         self.rows.push(Row { what: what.into(), measured: measured.to_string(), bar: None });

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::history::event::{Event, Sighting};
+use crate::history::recorder::Recorder;
+
 /// Splits that are kept; more are counted only.
 const KEPT_SPLITS: usize = 100;
 
@@ -22,6 +25,7 @@ pub(crate) struct EpochSplit {
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     seen: Mutex<Seen>,
+    recorder: Option<Recorder>,
 }
 
 #[derive(Debug, Default)]
@@ -33,15 +37,24 @@ struct Seen {
 }
 
 impl Witness {
+    /// A witness whose first sightings go into a history, too.
+    pub(crate) fn recording(recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..Self::default() }
+    }
+
     /// A request of this session came to this backend by this epoch.
     pub(crate) fn saw(&self, key: &str, epoch: u64, backend: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((highest, at)) = seen.highest.get_mut(key) else {
             seen.highest.insert(key.to_owned(), (epoch, backend.to_owned()));
+            drop(seen);
+            self.record(key, epoch, backend);
             return;
         };
         if epoch > *highest {
             (*highest, *at) = (epoch, backend.to_owned());
+            drop(seen);
+            self.record(key, epoch, backend);
         } else if epoch < *highest {
             // It was on its way when the session moved: what fencing is for.
             seen.overtaken += 1;
@@ -50,6 +63,15 @@ impl Witness {
             if seen.splits.len() < KEPT_SPLITS {
                 seen.splits.push(EpochSplit { key: key.to_owned(), epoch, backends });
             }
+            drop(seen);
+            self.record(key, epoch, backend);
+        }
+    }
+
+    fn record(&self, key: &str, epoch: u64, backend: &str) {
+        if let Some(recorder) = &self.recorder {
+            let (key, backend) = (key.to_owned(), backend.to_owned());
+            recorder.write(&Event::Sighting(Sighting { at: recorder.now(), backend, key, epoch }));
         }
     }
 

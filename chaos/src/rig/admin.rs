@@ -1,16 +1,21 @@
 //! What the rig asks of a node's admin API.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
     ApplyDocumentRequest, Backend, ListBackendsRequest, ListSessionsRequest, Session, SetBackendAdminRequest,
-    ShowDocumentRequest, StatusReply, StatusRequest,
+    ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest,
 };
-use tonic::Status;
+use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,9 +27,39 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 #[error("the node at {address} says {code:?}: {message}")]
 pub(crate) struct AdminError {
-    address: SocketAddr,
-    code: tonic::Code,
+    address: AdminPlace,
+    code: Code,
     message: String,
+}
+
+impl AdminError {
+    /// Whether it is certain that nothing has happened and nothing will: the node has said so. What broke on
+    /// the way may have happened.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self.code,
+            Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound | Code::ResourceExhausted
+        )
+    }
+}
+
+/// Where a node accepts operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AdminPlace {
+    /// At an address.
+    Tcp(SocketAddr),
+    /// At a file.
+    Unix(PathBuf),
+}
+
+/// As it stands in a node file.
+impl fmt::Display for AdminPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// The sessions of one node's replica, by the key that backends are told, too.
@@ -33,17 +68,28 @@ pub(crate) type Listed = HashMap<String, Session>;
 /// The admin API of one node. Connects when it is first used, and again when that broke.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
-    address: SocketAddr,
+    address: AdminPlace,
     client: AdminClient<Channel>,
 }
 
 impl Admin {
     /// The admin API at this address.
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .expect("a socket address makes a valid URL")
-            .connect_timeout(TIMEOUT);
-        Self { address, client: AdminClient::new(endpoint.connect_lazy()) }
+    pub(crate) fn at(address: AdminPlace) -> Self {
+        let endpoint = |authority: &str| {
+            Endpoint::from_shared(format!("http://{authority}"))
+                .expect("a socket address makes a valid URL")
+                .connect_timeout(TIMEOUT)
+        };
+        let channel = match address.clone() {
+            AdminPlace::Tcp(address) => endpoint(&address.to_string()).connect_lazy(),
+            AdminPlace::Unix(path) => {
+                endpoint("node").connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+                    let path = path.clone();
+                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                }))
+            }
+        };
+        Self { address, client: AdminClient::new(channel) }
     }
 
     /// The node, and what it knows of the others.
@@ -91,6 +137,40 @@ impl Admin {
         reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
     }
 
+    /// One session, by its key.
+    pub(crate) async fn show_session(&mut self, affinity: &str, key: &str) -> Result<Session, AdminError> {
+        let request = ShowSessionRequest {
+            affinity: affinity.to_owned(),
+            key: key.to_owned(),
+            identifier: String::new(),
+        };
+        let reply = self.client.show_session(within(TIMEOUT, request)).await;
+        reply.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Ends a session, unless it has another epoch by now. The log index of that.
+    pub(crate) async fn unbind(&mut self, affinity: &str, key: &str, epoch: u64) -> Result<u64, AdminError> {
+        let request = UnbindSessionRequest {
+            affinity: affinity.to_owned(),
+            key: key.to_owned(),
+            expected_epoch: epoch,
+        };
+        let reply = self.client.unbind_session(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
+    }
+
+    /// Some of the sessions that this node's replica holds.
+    pub(crate) async fn some_sessions(&mut self, limit: u64) -> Result<Vec<Session>, AdminError> {
+        let request = ListSessionsRequest { affinity: String::new(), backend: 0, limit, local: true };
+        let reply = self.client.list_sessions(within(TIMEOUT, request)).await;
+        let mut chunks = reply.map_err(|status| self.error(&status))?.into_inner();
+        let mut listed = Vec::new();
+        while let Some(chunk) = chunks.message().await.map_err(|status| self.error(&status))? {
+            listed.extend(chunk.sessions);
+        }
+        Ok(listed)
+    }
+
     /// All sessions that this node's replica holds.
     pub(crate) async fn sessions(&mut self) -> Result<Listed, AdminError> {
         let request = ListSessionsRequest { affinity: String::new(), backend: 0, limit: 0, local: true };
@@ -104,7 +184,11 @@ impl Admin {
     }
 
     fn error(&self, status: &Status) -> AdminError {
-        AdminError { address: self.address, code: status.code(), message: status.message().to_owned() }
+        AdminError {
+            address: self.address.clone(),
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
     }
 }
 

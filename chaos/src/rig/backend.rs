@@ -9,18 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::header::{CONNECTION, COOKIE, SET_COOKIE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use stickler_rt::{BindOptions, BoxedStream, Listener, Outside};
-use tokio::sync::Semaphore;
+use stickler_rt::{BindOptions, BoxedStream, Listener, Outside, Shutdown};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::identifier::Door;
+use crate::oracle::revealed::CREATED_BY;
 use crate::oracle::witness::Witness;
 
 /// Connections at once; more wait to be accepted.
@@ -37,7 +39,25 @@ pub(crate) struct Backend {
     pub name: String,
     address: SocketAddr,
     application: Arc<Application>,
-    serving: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
+}
+
+#[derive(Debug)]
+struct Serving {
+    task: JoinHandle<()>,
+    life: Shutdown,
+}
+
+/// How a backend that runs goes about its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It answers at once.
+    #[default]
+    Usual,
+    /// It accepts connections and answers nothing: a process that was stopped.
+    Stopped,
+    /// It answers after so long.
+    Slow(Duration),
 }
 
 #[derive(Debug)]
@@ -50,33 +70,59 @@ struct Application {
     /// Tells the identifiers of one run from those of another.
     run: u64,
     witness: Arc<Witness>,
+    pace: watch::Sender<Pace>,
 }
 
 impl Backend {
     pub(super) fn new(name: String, address: SocketAddr, run: u64, witness: Arc<Witness>) -> Self {
         let name_header = HeaderValue::from_str(&name).expect("the plan's names are letters and digits");
-        let application =
-            Application { name: name.clone(), name_header, created: AtomicU64::new(0), run, witness };
+        let application = Application {
+            name: name.clone(),
+            name_header,
+            created: AtomicU64::new(0),
+            run,
+            witness,
+            pace: watch::Sender::default(),
+        };
         Self { name, address, application: Arc::new(application), serving: None }
     }
 
     /// Listens and answers.
     pub(super) async fn start(&mut self, outside: &Outside) -> io::Result<()> {
         let listener = outside.network.bind(self.address, BindOptions::default()).await?;
-        self.serving = Some(tokio::spawn(serve(listener, Arc::clone(&self.application))));
+        let life = Shutdown::new();
+        let task = tokio::spawn(serve(listener, Arc::clone(&self.application), life.clone()));
+        self.serving = Some(Serving { task, life });
         Ok(())
+    }
+
+    /// It dies; what it was doing is not answered.
+    pub(crate) async fn kill(&mut self) {
+        self.application.pace.send_replace(Pace::Usual);
+        if let Some(Serving { task, life }) = self.serving.take() {
+            life.trigger();
+            task.abort();
+            // Its port is free once the task is gone.
+            drop(task.await);
+        }
+    }
+
+    /// How it goes about its work from now on.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        self.application.pace.send_replace(pace);
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
+        if let Some(Serving { task, life }) = self.serving.take() {
+            life.trigger();
+            task.abort();
         }
     }
 }
 
-async fn serve(listener: Box<dyn Listener>, application: Arc<Application>) {
+async fn serve(listener: Box<dyn Listener>, application: Arc<Application>, life: Shutdown) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -84,9 +130,9 @@ async fn serve(listener: Box<dyn Listener>, application: Arc<Application>) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok(stream) => {
-                let application = Arc::clone(&application);
+                let (application, life) = (Arc::clone(&application), life.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, application).await;
+                    serve_connection(stream, application, life).await;
                     drop(place);
                 });
             }
@@ -95,16 +141,51 @@ async fn serve(listener: Box<dyn Listener>, application: Arc<Application>) {
     }
 }
 
-async fn serve_connection(stream: BoxedStream, application: Arc<Application>) {
-    let service = service_fn(move |request| {
-        let application = Arc::clone(&application);
-        async move { Ok::<_, Infallible>(application.answer(&request)) }
+async fn serve_connection(stream: BoxedStream, application: Arc<Application>, life: Shutdown) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (application, life) = (Arc::clone(&application), life.clone());
+        async move {
+            application.keep_pace().await;
+            let answer = application.answer(&request);
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = life.wait() => {}
+                        () = application.echo(&mut request) => {}
+                    }
+                });
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     // A connection that breaks concerns the node, which sees it.
-    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
 impl Application {
+    async fn keep_pace(&self) {
+        let mut pace = self.pace.subscribe();
+        // The backend itself owns the sender.
+        let now = pace.wait_for(|pace| *pace != Pace::Stopped).await.map_or(Pace::Usual, |pace| *pace);
+        if let Pace::Slow(delay) = now {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// A WebSocket whose messages are lines: says who it is, again and again.
+    async fn echo(&self, request: &mut Request<Incoming>) {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        let (read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(_line)) = lines.next_line().await {
+            self.keep_pace().await;
+            if write.write_all(format!("{}\n", self.name).as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
         let headers = answer.headers_mut();
@@ -122,9 +203,17 @@ impl Application {
             }
         }
         let door = Door::of_path(request.uri().path());
+        if door == Door::Socket && request.headers().contains_key(UPGRADE) {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            *answer.body_mut() = Full::default();
+            return answer;
+        }
         if door == Door::Own && !carries_session(request.headers()) {
             let number = self.created.fetch_add(1, Ordering::Relaxed);
-            let cookie = format!("SHOPSESSION={}-{:x}-{number}; Path=/; HttpOnly", self.name, self.run);
+            let cookie =
+                format!("SHOPSESSION={}{CREATED_BY}{:x}-{number}; Path=/; HttpOnly", self.name, self.run);
             headers.insert(SET_COOKIE, cookie.try_into().expect("names and numbers can stand in a header"));
         }
         answer

@@ -1,20 +1,24 @@
 //! A client of the cluster: one keep-alive HTTP/1.1 connection to one node.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{COOKIE, HOST, SET_COOKIE};
+use http::header::{CONNECTION, COOKIE, HOST, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use stickler_rt::Outside;
+use stickler_rt::{BoxedStream, Outside};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpSocket;
 use tokio::task::AbortHandle;
 
 use crate::identifier::{Door, Identifier, SESSION_HEADER};
 
-/// Longest wait for an answer. A node itself gives up sooner.
+/// Longest wait for an answer unless the client has less patience. A node itself gives up sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The backends' answers are far smaller.
@@ -57,7 +61,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Whether the backend answered.
     pub(crate) fn is_served(&self) -> bool {
-        self.status == 200
+        self.status == 200 || self.status == 101
     }
 }
 
@@ -76,23 +80,51 @@ impl Drop for Connection {
 pub(crate) struct Client {
     outside: Outside,
     node: SocketAddr,
+    source: Option<Ipv4Addr>,
+    patience: Duration,
     connection: Option<Connection>,
 }
 
 impl Client {
     /// A client of the node whose public address this is.
     pub(crate) fn new(outside: &Outside, node: SocketAddr) -> Self {
-        Self { outside: outside.clone(), node, connection: None }
+        Self { outside: outside.clone(), node, source: None, patience: PATIENCE, connection: None }
+    }
+
+    /// The same client, at this address of the machine.
+    pub(crate) fn from(mut self, source: Ipv4Addr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The same client, which waits no longer than this for an answer.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    async fn open(&self) -> io::Result<BoxedStream> {
+        let Some(source) = self.source else { return self.outside.network.connect(self.node).await };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        let stream = socket.connect(self.node).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    /// Ends the connection; the next request makes another.
+    pub(crate) fn disconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Has a connection before it is needed.
     pub(crate) async fn connect(&mut self) -> Result<(), VisitError> {
         let open = self.connection.as_ref().is_some_and(|connection| !connection.sender.is_closed());
         if !open {
-            let stream = self.outside.network.connect(self.node).await.map_err(VisitError::Connect)?;
+            let stream = self.open().await.map_err(VisitError::Connect)?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
             // What breaks the connection is told to whoever waits for the answer.
-            let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+            let driver = tokio::spawn(async move { drop(connection.with_upgrades().await) }).abort_handle();
             self.connection = Some(Connection { sender, driver });
         }
         Ok(())
@@ -108,8 +140,8 @@ impl Client {
         let mut request = Request::get(door.path()).header(HOST, self.node.to_string());
         request = match (door.cookie(), value) {
             (Some(cookie), Some(value)) => request.header(COOKIE, format!("{cookie}={value}")),
-            (None, Some(value)) => request.header(SESSION_HEADER, value),
-            (_, None) => request,
+            (None, Some(value)) if door.is_by_header() => request.header(SESSION_HEADER, value),
+            (_, _) => request,
         };
         let request = request.body(Empty::new()).expect("paths and identifiers of a run make valid requests");
         let (status, headers) = self.send(request).await?;
@@ -122,9 +154,45 @@ impl Client {
         self.send(request.expect("a constant path makes a valid request")).await.map(|(status, _)| status)
     }
 
+    /// Asks for a WebSocket of a session, by header.
+    pub(crate) async fn open_socket(
+        &mut self,
+        session: &str,
+    ) -> (Result<Answer, VisitError>, Option<OpenSocket>) {
+        let opened = tokio::time::timeout(self.patience, self.exchange_socket(session)).await;
+        let opened = opened.unwrap_or(Err(VisitError::TimedOut(self.patience)));
+        match opened {
+            Ok((answer, socket)) => (Ok(answer), socket),
+            Err(error) => (Err(error), None),
+        }
+    }
+
+    async fn exchange_socket(&mut self, session: &str) -> Result<(Answer, Option<OpenSocket>), VisitError> {
+        self.connect().await?;
+        let request = Request::get(Door::Socket.path())
+            .header(HOST, self.node.to_string())
+            .header(SESSION_HEADER, session)
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(Empty::new())
+            .expect("a session's name makes a valid request");
+        let connection = self.connection.as_mut().expect("it was connected in the line above");
+        let response = connection.sender.send_request(request).await?;
+        let answer = read_answer(Door::Socket, response.status(), response.headers());
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok((answer, None));
+        }
+        let upgraded = hyper::upgrade::on(response).await?;
+        let connection = self.connection.take();
+        let stream = BufReader::new(TokioIo::new(upgraded));
+        Ok((answer, connection.map(|connection| OpenSocket { stream, _connection: connection })))
+    }
+
     async fn send(&mut self, request: Request<Empty<Bytes>>) -> Result<(StatusCode, HeaderMap), VisitError> {
-        let exchanged = tokio::time::timeout(PATIENCE, self.exchange(request)).await;
-        let exchanged = exchanged.unwrap_or(Err(VisitError::TimedOut(PATIENCE)));
+        let exchanged = tokio::time::timeout(self.patience, self.exchange(request)).await;
+        let exchanged = exchanged.unwrap_or(Err(VisitError::TimedOut(self.patience)));
         if exchanged.is_err() {
             self.connection = None;
         }
@@ -138,6 +206,26 @@ impl Client {
         let (head, body) = sender.send_request(request).await?.into_parts();
         Limited::new(body, LARGEST_BODY).collect().await.map_err(VisitError::Body)?;
         Ok(Response::from_parts(head, ()))
+    }
+}
+
+/// A WebSocket through a node to a backend, whose messages are lines.
+pub(crate) struct OpenSocket {
+    stream: BufReader<TokioIo<Upgraded>>,
+    _connection: Connection,
+}
+
+impl OpenSocket {
+    /// Sends a message and waits for the answer: the backend that gave it. `None` when the WebSocket is closed
+    /// or silent.
+    pub(crate) async fn echo(&mut self, patience: Duration) -> Option<String> {
+        let exchanged = async {
+            self.stream.write_all(b"who are you?\n").await.ok()?;
+            let mut line = String::new();
+            let length = self.stream.read_line(&mut line).await.ok()?;
+            (length > 0).then(|| line.trim_end().to_owned())
+        };
+        tokio::time::timeout(patience, exchanged).await.ok()?
     }
 }
 

@@ -4,10 +4,15 @@
 pub(crate) mod admin;
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod faults;
+pub(crate) mod haproxy;
 pub(crate) mod home;
+pub(crate) mod names;
+pub(crate) mod network;
 mod node;
-mod plan;
+pub(crate) mod plan;
 mod ports;
+pub(crate) mod preload;
 
 use std::fs;
 use std::io;
@@ -26,8 +31,14 @@ use crate::scenario::Stage;
 use admin::{Admin, AdminError, Listed};
 use backend::Backend;
 use client::Client;
-use node::Node;
-use plan::Plan;
+use network::link::{Links, source_of};
+use network::namespaces::{NamespaceError, Namespaces};
+use network::{End, Network};
+use node::{Launch, Node};
+use plan::{Layout, NodePlan, Plan};
+use preload::{Control, Preload, PreloadError};
+
+use crate::history::recorder::Recorder;
 
 /// Nodes of a cluster under test.
 pub(crate) const NODES: usize = 3;
@@ -70,6 +81,32 @@ pub(crate) enum RigError {
     /// A node refused what the scenario needs.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Disks and clocks can't be broken without it.
+    #[error(transparent)]
+    Preload(#[from] PreloadError),
+    /// The network can't be made or broken as the scenario needs it.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+}
+
+/// What a scenario wants its cluster to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// How many backends there are.
+    pub backends: usize,
+    /// What is between the ends.
+    pub layout: Layout,
+    /// Disks and clocks can be broken, and the power cut.
+    pub breakable: bool,
+    /// Where what backends see goes.
+    pub recorder: Option<Recorder>,
+}
+
+impl Setting {
+    /// Nodes and backends, and nothing in between.
+    pub(crate) const fn plain(backends: usize) -> Self {
+        Self { backends, layout: Layout::Direct, breakable: false, recorder: None }
+    }
 }
 
 /// A cluster under test. Dropping it kills all of it.
@@ -80,16 +117,30 @@ pub(crate) struct Rig {
     nodes: Vec<Node>,
     admins: Vec<Admin>,
     backends: Vec<Backend>,
+    machines: Vec<Machine>,
+    network: Network,
     /// What the backends have seen.
     pub witness: Arc<Witness>,
 }
 
+/// What stands between a node's process and its machine.
+#[derive(Debug)]
+struct Machine {
+    preload: Preload,
+    control: Control,
+}
+
 impl Rig {
-    /// Starts a cluster with so many backends, applies its document, and waits until it is at rest.
+    /// Starts a plain cluster with so many backends, applies its document, and waits until it is at rest.
     pub(crate) async fn start(stage: &Stage, backends: usize) -> Result<Self, RigError> {
+        Self::start_with(stage, &Setting::plain(backends)).await
+    }
+
+    /// Starts a cluster, applies its document, and waits until it is at rest.
+    pub(crate) async fn start_with(stage: &Stage, setting: &Setting) -> Result<Self, RigError> {
         let mut failed = None;
         for start in 1..=STARTS {
-            let mut rig = Self::prepare(stage, backends, start)?;
+            let mut rig = Self::prepare(stage, setting, start)?;
             match rig.found().await {
                 Ok(()) => return Ok(rig),
                 Err(error @ (RigError::System(_) | RigError::Ended { .. })) => failed = Some(error),
@@ -99,40 +150,86 @@ impl Rig {
         Err(failed.expect("the loop ran at least once"))
     }
 
-    fn prepare(stage: &Stage, backends: usize, start: usize) -> Result<Self, RigError> {
+    fn prepare(stage: &Stage, setting: &Setting, start: usize) -> Result<Self, RigError> {
         // From the process's own seed: two runs of one scenario seed may run side by side.
         let mut random = stage.outside.seed.child(&format!("ports {start}")).rng();
-        let ports = ports::find_free(Plan::ports(NODES, backends), &mut random)?;
-        let plan = Plan::new(&stage.directory.join(format!("cluster-{start}")), NODES, backends, &ports);
+        let ports = ports::find_free(Plan::ports(NODES, setting.backends), &mut random)?;
+        let directory = stage.directory.join(format!("cluster-{start}"));
+        let plan = Plan::new(&directory, NODES, setting.backends, &ports, setting.layout);
+        let network = match setting.layout {
+            Layout::Direct | Layout::OnePort => Network::Direct,
+            Layout::Links => Network::Links(Links::default()),
+            Layout::Namespaces => Network::Namespaces(Namespaces::make(NODES as u64, setting.backends)?),
+        };
+        fs::create_dir_all(&directory)?;
+        let library = if setting.breakable || setting.layout == Layout::Links {
+            Some(preload::compile(&directory)?)
+        } else {
+            None
+        };
         let mut nodes = Vec::new();
+        let mut machines = Vec::new();
         for node in &plan.nodes {
-            fs::create_dir_all(plan.node_directory(node))?;
+            fs::create_dir_all(plan.disk(node))?;
             fs::write(plan.node_file(node), plan.node_text(node))?;
-            nodes.push(Node::new(*node, stage.binary.clone(), plan.node_file(node), plan.log_file(node)));
+            let machine =
+                library.clone().map(|library| machine(&plan, node, library, setting)).transpose()?;
+            let namespace = match &network {
+                Network::Namespaces(namespaces) => Some(namespaces.node_namespace(node.id)),
+                Network::Direct | Network::Links(_) => None,
+            };
+            let launch = Launch {
+                binary: stage.binary.clone(),
+                file: plan.node_file(node),
+                log: plan.log_file(node),
+                namespace,
+                environment: machine
+                    .as_ref()
+                    .map(|machine| machine.preload.environment())
+                    .unwrap_or_default(),
+            };
+            nodes.push(Node::new(node.clone(), launch));
+            machines.extend(machine);
         }
         fs::write(plan.directory.join("cluster.toml"), plan.cluster_text())?;
-        let witness = Arc::new(Witness::default());
+        let witness = Arc::new(setting.recorder.clone().map(Witness::recording).unwrap_or_default());
         let run = stage.seed.child("identifiers").rng().random();
         let backends = plan
             .backends
             .iter()
-            .map(|backend| Backend::new(backend.name.clone(), backend.address, run, Arc::clone(&witness)));
+            .map(|backend| Backend::new(backend.name.clone(), backend.listens, run, Arc::clone(&witness)));
         Ok(Self {
             outside: stage.outside.clone(),
             backends: backends.collect(),
-            admins: plan.nodes.iter().map(|node| Admin::at(node.admin)).collect(),
+            admins: plan.nodes.iter().map(|node| Admin::at(node.admin.clone())).collect(),
             nodes,
+            machines,
+            network,
             plan,
             witness,
         })
     }
 
-    async fn found(&mut self) -> Result<(), RigError> {
-        for backend in &mut self.backends {
-            backend.start(&self.outside).await?;
+    fn join_links(&mut self) {
+        let Network::Links(links) = &mut self.network else { return };
+        let (clock, seed) = (&self.outside.clock, self.outside.seed.child("links"));
+        for node in &self.plan.nodes {
+            let end = End::Node(node.id);
+            links.join(node.advertised, node.peer, end, clock, &seed);
+            links.join(node.public, node.listens, end, clock, &seed);
         }
-        for node in &mut self.nodes {
-            node.start()?;
+        for (place, backend) in self.plan.backends.iter().enumerate() {
+            links.join(backend.address, backend.listens, End::Backend(place), clock, &seed);
+        }
+    }
+
+    async fn found(&mut self) -> Result<(), RigError> {
+        self.join_links();
+        for backend in 0..self.backends.len() {
+            self.start_backend(backend).await?;
+        }
+        for node in 0..self.nodes.len() {
+            self.restart(node)?;
         }
         let text = self.plan.cluster_text();
         self.until("the cluster takes its document", async |rig| {
@@ -192,13 +289,16 @@ impl Rig {
         }
         for index in indexes {
             self.nodes[*index].wait().await?;
+            self.network.shut(End::Node(self.nodes[*index].plan.id)).await;
         }
         Ok(moment)
     }
 
     /// Starts a killed node again, and does not wait for it.
     pub(crate) fn restart(&mut self, index: usize) -> Result<(), RigError> {
-        Ok(self.nodes[index].start()?)
+        self.nodes[index].start()?;
+        self.network.open(End::Node(self.nodes[index].plan.id));
+        Ok(())
     }
 
     /// Whether the node's `/readyz` says yes.
@@ -277,6 +377,22 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+fn machine(plan: &Plan, node: &NodePlan, library: PathBuf, setting: &Setting) -> Result<Machine, RigError> {
+    let directory = plan.node_directory(node);
+    let control = directory.join("control");
+    let record = setting.breakable.then(|| directory.join("synced"));
+    if let Some(record) = &record {
+        fs::create_dir_all(record)?;
+    }
+    // By its true name: the library compares it with the names of open files.
+    let root = plan.disk(node).canonicalize()?;
+    let source = (setting.layout == Layout::Links).then(|| source_of(node.id));
+    Ok(Machine {
+        control: Control::create(&control)?,
+        preload: Preload { library, control, root, record, source },
+    })
 }
 
 fn describe(statuses: &[StatusReply]) -> String {

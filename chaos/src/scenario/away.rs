@@ -24,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "away",
     proves: "a node that was dead while sessions began and moved routes each right once it is back, from the log",
     rounds: 1,
+    lasts: None,
     limit: Duration::from_secs(300),
     run: |stage| Box::pin(run(stage)),
 };

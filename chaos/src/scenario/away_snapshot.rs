@@ -16,6 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "away-snapshot",
     proves: "the same as away, after the others have purged the log that the node lacks: caught up by a snapshot",
     rounds: 1,
+    lasts: None,
     limit: Duration::from_secs(900),
     run: |stage| Box::pin(run(stage)),
 };

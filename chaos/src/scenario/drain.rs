@@ -19,6 +19,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "drain",
     proves: "drain keeps bound sessions and takes no new ones; maint moves the bound ones; nobody sees an error",
     rounds: 3,
+    lasts: None,
     limit: Duration::from_secs(300),
     run: |stage| Box::pin(run(stage)),
 };

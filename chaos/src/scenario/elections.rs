@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "elections",
     proves: "new sessions resume soon after SIGKILL of the leader, and known sessions don't wait at all",
     rounds: 30,
+    lasts: None,
     limit: Duration::from_secs(900),
     run: |stage| Box::pin(run(stage)),
 };

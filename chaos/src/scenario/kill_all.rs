@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "kill-all",
     proves: "every acknowledged session is there after SIGKILL of all nodes at once, under load (I4)",
     rounds: 5,
+    lasts: None,
     limit: Duration::from_secs(600),
     run: |stage| Box::pin(run(stage)),
 };

@@ -2,9 +2,11 @@
 
 mod away;
 mod away_snapshot;
+mod dns;
 mod drain;
 mod elections;
 mod kill_all;
+mod mixed;
 mod race;
 mod routing;
 mod steady;
@@ -17,6 +19,7 @@ use stickler_rt::{Outside, Seed};
 
 use crate::report::Report;
 use crate::rig::RigError;
+use crate::rig::network::NetworkKind;
 
 /// Every scenario, in the order of `list`.
 pub(crate) const ALL: &[Scenario] = &[
@@ -27,6 +30,8 @@ pub(crate) const ALL: &[Scenario] = &[
     away_snapshot::SCENARIO,
     steady::SCENARIO,
     drain::SCENARIO,
+    dns::SCENARIO,
+    mixed::SCENARIO,
 ];
 
 /// A scenario. What it finds wrong with the cluster is in its report; an error means that it came to no verdict.
@@ -38,7 +43,9 @@ pub(crate) struct Scenario {
     pub proves: &'static str,
     /// How many times its fault happens unless the user says otherwise.
     pub rounds: u32,
-    /// The longest that so many rounds may take.
+    /// How long it goes on unless the user says otherwise; `None` where rounds decide.
+    pub lasts: Option<Duration>,
+    /// The longest that so many rounds may take, or that may come on top of its duration.
     pub limit: Duration,
     /// Does it.
     pub run: for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, Result<Report, ScenarioError>>,
@@ -55,8 +62,16 @@ pub(crate) struct Stage {
     pub directory: PathBuf,
     /// Everything that the scenario chooses follows from this.
     pub seed: Seed,
+    /// The number that the user gave as the seed.
+    pub seed_number: u64,
     /// How many times the fault happens.
     pub rounds: u32,
+    /// How long faults are done.
+    pub duration: Duration,
+    /// How the nodes are connected.
+    pub network: NetworkKind,
+    /// The faults that are wanted; none means all.
+    pub faults: Vec<String>,
 }
 
 /// Why a scenario could not be played to its end.

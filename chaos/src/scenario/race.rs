@@ -21,6 +21,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "race",
     proves: "50 first requests of one session, all at once through all nodes, give one backend and one binding",
     rounds: 1,
+    lasts: None,
     limit: Duration::from_secs(300),
     run: |stage| Box::pin(run(stage)),
 };

@@ -16,6 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "steady",
     proves: "60 s of new sessions from 1,024 callers at once change neither leader nor term",
     rounds: 1,
+    lasts: None,
     limit: Duration::from_secs(240),
     run: |stage| Box::pin(run(stage)),
 };
