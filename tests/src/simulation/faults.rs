@@ -89,6 +89,7 @@ impl Faults {
         self.undo(sim, Duration::MAX);
         self.pending.clear();
         self.links.mend_all(sim);
+        self.nodes.values().for_each(|node| node.heal());
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             if !sim.is_host_running(host_of(node)) {
                 self.start(sim, node);
@@ -162,8 +163,9 @@ impl Faults {
             }
             What::Stop(who) => {
                 let node = self.is(who);
-                self.nodes[&node].order(Order::Stop);
-                self.pending.push((until, Undo::Start(node, None)));
+                if sim.is_host_running(host_of(node)) {
+                    self.nodes[&node].order(Order::Stop(event.length));
+                }
             }
             What::HandOver(who) => self.nodes[&self.is(who)].order(Order::HandOver),
             What::Skew(who, rate) => self.nodes[&self.is(who)].order(Order::Skew(rate)),

@@ -13,6 +13,7 @@ use stickler_node::Node;
 use stickler_raft::store::{MemoryDisk, SyncPolicy};
 use stickler_raft::{Cluster, Disk};
 use stickler_rt::{Clock, Outside, Seed, Shutdown, TaskSpawner};
+use tokio::sync::mpsc;
 
 use super::document::{host_of, node_file};
 use super::ledger::Ledger;
@@ -26,7 +27,14 @@ pub struct NodeHost {
     /// Its disk.
     pub disk: MemoryDisk,
     state: Mutex<Shown>,
+    healed: Shutdown,
 }
+
+/// How long a process has for its last requests.
+const LONGEST_STOP: Duration = Duration::from_secs(2);
+
+/// How long what a process has open takes to close.
+const EXIT: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct Shown {
@@ -60,7 +68,7 @@ impl NodeHost {
     /// A node that has never run.
     #[must_use]
     pub fn new(setup: NodeSetup) -> Self {
-        Self { disk: MemoryDisk::new(setup.sync), setup, state: Mutex::default() }
+        Self { disk: MemoryDisk::new(setup.sync), setup, state: Mutex::default(), healed: Shutdown::new() }
     }
 
     /// Whether it held a lease when it was last looked at.
@@ -106,11 +114,28 @@ impl NodeHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One process of this node, until its host crashes.
+    /// Processes of this node, one after the other is stopped, until its host crashes.
     ///
     /// # Errors
-    /// When it does not start, or can't go on as a member.
+    /// When one does not start, or can't go on as a member.
     pub async fn run(self: Arc<Self>) -> turmoil::Result {
+        loop {
+            let Some(away) = self.process().await? else { return Ok(()) };
+            tokio::select! {
+                biased;
+                () = self.healed.wait() => {}
+                () = tokio::time::sleep(away) => {}
+            }
+        }
+    }
+
+    /// Nobody stays away for longer.
+    pub fn heal(&self) {
+        self.healed.trigger();
+    }
+
+    /// One process, and for how long the node stays away when it was stopped.
+    async fn process(&self) -> Result<Option<Duration>, Box<dyn std::error::Error>> {
         let NodeSetup { node, ledger, shops, .. } = &self.setup;
         let start = {
             let mut shown = self.shown();
@@ -138,7 +163,8 @@ impl NodeHost {
         seed.child("identity").fill(&mut random);
         let disk = Disk::Simulated(self.disk.clone(), self.disk.start(*node, random)?);
         let file = node_file(*node, &self.setup.addresses);
-        let process = Node::start(file, outside, disk, Shutdown::new()).await?;
+        let end = Shutdown::new();
+        let process = Node::start(file, outside, disk, end.clone()).await?;
         network.watch(process.cluster().clone());
         self.shown().cluster = Some(process.cluster().clone());
         let operator =
@@ -146,32 +172,40 @@ impl NodeHost {
         if *node == NodeId(1) {
             tokio::spawn(operator.clone().begin());
         }
-        let stopping = Shutdown::new();
+        let (stop, mut stopped) = mpsc::channel(1);
         let watching = Observer::new(process.cluster().clone(), ledger.clone()).run(|look| {
             self.take(look);
             for order in std::mem::take(&mut self.shown().orders) {
                 match order {
                     Order::Skew(rate) => skew.set_rate(rate),
-                    Order::Stop => stopping.trigger(),
-                    _ => {}
+                    // One that is being stopped is told again.
+                    Order::Stop(away) => drop(stop.try_send(away)),
+                    order => drop(tokio::spawn(operator.clone().carry_out(order))),
                 }
-                tokio::spawn(operator.clone().carry_out(order));
             }
         });
         let mut watching = std::pin::pin!(watching);
-        tokio::select! {
+        let away = tokio::select! {
             biased;
             error = process.failed() => return Err(Box::new(error)),
-            () = &mut watching => return Ok(()),
-            () = stopping.wait() => {}
-        }
-        // It is watched to its end.
+            () = &mut watching => return Ok(None),
+            away = stopped.recv() => away,
+        };
+        // It is watched to its end. What takes too long is cut off, as a process is that exits.
+        let cluster = process.cluster().clone();
         tokio::select! {
             biased;
             () = &mut watching => {}
-            () = process.stop() => ledger.note(host_of(*node), "has stopped"),
+            _ = tokio::time::timeout(LONGEST_STOP, process.stop()) => {}
         }
-        Ok(())
+        end.trigger();
+        cluster.stop().await;
+        ledger.note(host_of(*node), "has stopped");
+        tokio::time::sleep(EXIT).await;
+        let mut shown = self.shown();
+        *shown =
+            Shown { starts: shown.starts, orders: std::mem::take(&mut shown.orders), ..Shown::default() };
+        Ok(away)
     }
 
     fn take(&self, look: &Look<'_>) {

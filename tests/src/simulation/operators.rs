@@ -33,8 +33,8 @@ pub enum Order {
     Compact,
     /// Hand leadership over.
     HandOver,
-    /// Stop the process in good order.
-    Stop,
+    /// Stop the process in good order, and stay away for so long.
+    Stop(Duration),
     /// Change a shop's admin state.
     Admin(&'static str, Admin),
     /// Move or end a session.
@@ -77,7 +77,7 @@ impl Operator {
     pub async fn carry_out(self, order: Order) {
         match order {
             // Carried out where the clock and the process are.
-            Order::Skew(_) | Order::Stop => {}
+            Order::Skew(_) | Order::Stop(_) => {}
             Order::HandOver => {
                 self.cluster.hand_over().await;
             }
