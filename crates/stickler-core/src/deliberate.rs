@@ -25,6 +25,7 @@ pub enum Fault {
     RouteBeforeStable,
     LeaseWithoutQuorum,
     LeaseWhileBehind,
+    LeaseBeforeCatchingUp,
     LeaseFromReceipt,
     LeasePastItsEnd,
     IsolatedWhileCatchingUp,
@@ -37,7 +38,6 @@ pub enum Fault {
     KeepRefusedCookie,
     SendTwice,
     PassForgedFence,
-    ReportOnce,
 }
 
 /// A fault's name on the command line, and what it does.
@@ -61,6 +61,11 @@ const DESCRIBED: [Described; 30] = [
     (Fault::RouteBeforeStable, "route-before-stable", "a node routes without looking at the stable index"),
     (Fault::LeaseWithoutQuorum, "lease-without-quorum", "a leader that reaches nobody grants leases"),
     (Fault::LeaseWhileBehind, "lease-while-behind", "a node that must catch up gets a lease"),
+    (
+        Fault::LeaseBeforeCatchingUp,
+        "lease-before-catching-up",
+        "a node that comes back gets a lease before it has applied what was committed then",
+    ),
     (Fault::LeaseFromReceipt, "lease-from-receipt", "a lease counts from the receipt of its answer"),
     (Fault::LeasePastItsEnd, "lease-past-its-end", "a node serves for half a second past its lease"),
     (
@@ -85,7 +90,6 @@ const DESCRIBED: [Described; 30] = [
     (Fault::KeepRefusedCookie, "keep-refused-cookie", "a cookie whose bind was refused reaches the client"),
     (Fault::SendTwice, "send-twice", "an unsafe request is sent again after it was sent"),
     (Fault::PassForgedFence, "pass-forged-fence", "a client's own fencing headers reach the backend"),
-    (Fault::ReportOnce, "report-once", "a health report that was lost is not made again"),
 ];
 
 impl Fault {

@@ -83,6 +83,8 @@ pub struct LeaseBook {
     began: Reading,
     stable: LogIndex,
     leases: BTreeMap<NodeId, Held>,
+    /// Nodes that have come back and have no lease as yet.
+    returning: BTreeMap<NodeId, Returning>,
     /// Commit indexes with the time at which they were first seen, one for each [`COMMIT_STEP`].
     commits: VecDeque<(Reading, LogIndex)>,
 }
@@ -94,6 +96,15 @@ struct Held {
     until: Reading,
 }
 
+/// A node that asks and holds no lease: it was away, or its process is new.
+#[derive(Clone, Copy, Debug)]
+struct Returning {
+    incarnation: Incarnation,
+    asked: Reading,
+    /// The commit index when it came back, which it must have applied before it routes.
+    catch_up: LogIndex,
+}
+
 /// How finely the book remembers when the commit index was where.
 const COMMIT_STEP: Duration = Duration::from_millis(20);
 
@@ -102,7 +113,13 @@ impl LeaseBook {
     /// leader is known to have announced: it never goes back.
     #[must_use]
     pub fn new(now: Reading, stable: LogIndex) -> Self {
-        Self { began: now, stable, leases: BTreeMap::new(), commits: VecDeque::new() }
+        Self {
+            began: now,
+            stable,
+            leases: BTreeMap::new(),
+            returning: BTreeMap::new(),
+            commits: VecDeque::new(),
+        }
     }
 
     /// Answers a request: how long the lease lasts from the request's reading on.
@@ -126,6 +143,15 @@ impl LeaseBook {
         if request.applied < needed && !deliberate::active(Fault::LeaseWhileBehind) {
             return Err(Denial::Behind);
         }
+        let catch_up = self.catch_up(now, request, office.commit);
+        if request.applied < catch_up && !deliberate::active(Fault::LeaseBeforeCatchingUp) {
+            return Err(Denial::Behind);
+        }
+        // A message of a process that is gone. What it had applied says nothing about the one that is there.
+        if self.leases.get(&request.node).is_some_and(|held| request.incarnation < held.incarnation) {
+            return Err(Denial::Behind);
+        }
+        self.returning.remove(&request.node);
         // Clocks may differ in rate by five in a hundred, so the book holds a lease that much longer.
         let until = now + left * 21 / 20;
         let asked = Held { incarnation: request.incarnation, applied: request.applied, until };
@@ -139,6 +165,21 @@ impl LeaseBook {
             *held = Held { until: held.until.max(until), ..asked };
         }
         Ok(left)
+    }
+
+    /// What a node must have applied that has no lease to renew: all that was committed when it came back. Its
+    /// view may be as old as its absence is long, and what has moved meanwhile may be waiting for nobody.
+    fn catch_up(&mut self, now: Reading, request: &LeaseRequest, commit: LogIndex) -> LogIndex {
+        let renews = |held: &Held| held.until > now && held.incarnation == request.incarnation;
+        if self.leases.get(&request.node).is_some_and(renews) {
+            return LogIndex(0);
+        }
+        let back = Returning { incarnation: request.incarnation, asked: now, catch_up: commit };
+        let known = self.returning.entry(request.node).or_insert(back);
+        // One that has not asked for that long was away again.
+        let still = known.incarnation == request.incarnation && now.saturating_sub(known.asked) < LEASE / 2;
+        *known = Returning { catch_up: if still { known.catch_up } else { commit }, ..back };
+        known.catch_up
     }
 
     /// Notes that a node has applied more, without a new lease.
@@ -264,6 +305,7 @@ mod tests {
     #[test]
     fn a_slow_node_gets_no_new_lease_once_it_lags_half_a_lease() {
         let mut book = LeaseBook::new(at(0), LogIndex(0));
+        book.request(at(70), &request(2, 15), &office(15, 70)).unwrap();
         book.request(at(100), &request(1, 20), &office(20, 100)).unwrap();
         assert!(book.request(at(550), &request(2, 15), &office(20, 550)).is_ok());
         assert_eq!(book.request(at(601), &request(2, 15), &office(20, 600)), Err(Denial::Behind));
@@ -272,8 +314,8 @@ mod tests {
     #[test]
     fn the_stable_index_waits_for_the_slowest_holder_and_never_goes_back() {
         let mut book = LeaseBook::new(at(0), LogIndex(0));
+        book.request(at(1100), &request(2, 25), &office(25, 1100)).unwrap();
         book.request(at(1100), &request(1, 30), &office(30, 1100)).unwrap();
-        book.request(at(1100), &request(2, 25), &office(30, 1100)).unwrap();
         assert_eq!(book.stable(at(1101), LogIndex(30)), LogIndex(25));
         book.note_applied(NodeId(2), Incarnation(1), LogIndex(28));
         assert_eq!(book.stable(at(1102), LogIndex(30)), LogIndex(28));
@@ -285,9 +327,31 @@ mod tests {
     #[test]
     fn a_restarted_node_counts_by_what_its_new_process_has_applied() {
         let mut book = LeaseBook::new(at(0), LogIndex(0));
-        book.request(at(1100), &request(1, 30), &office(30, 1100)).unwrap();
+        book.request(at(1100), &request(1, 30), &office(20, 1100)).unwrap();
         let restarted = LeaseRequest { incarnation: Incarnation(2), ..request(1, 20) };
-        book.request(at(1110), &restarted, &office(30, 1100)).unwrap();
+        book.request(at(1110), &restarted, &office(20, 1100)).unwrap();
+        assert_eq!(book.stable(at(1111), LogIndex(30)), LogIndex(20));
+    }
+
+    #[test]
+    fn a_node_that_comes_back_must_apply_what_was_committed_when_it_did() {
+        let mut book = LeaseBook::new(at(0), LogIndex(0));
+        assert_eq!(book.request(at(100), &request(1, 19), &office(20, 100)), Err(Denial::Behind));
+        assert_eq!(book.request(at(125), &request(1, 19), &office(25, 120)), Err(Denial::Behind));
+        assert!(book.request(at(150), &request(1, 20), &office(30, 150)).is_ok(), "no more than that");
+        assert!(book.request(at(350), &request(1, 21), &office(40, 350)).is_ok(), "a renewal is none");
+        let restarted = LeaseRequest { incarnation: Incarnation(2), ..request(1, 39) };
+        assert_eq!(book.request(at(360), &restarted, &office(40, 360)), Err(Denial::Behind));
+        let away_again = LeaseRequest { applied: LogIndex(44), ..restarted };
+        assert_eq!(book.request(at(2000), &away_again, &office(45, 2000)), Err(Denial::Behind));
+    }
+
+    #[test]
+    fn a_late_request_of_an_earlier_process_changes_nothing() {
+        let mut book = LeaseBook::new(at(0), LogIndex(0));
+        let restarted = LeaseRequest { incarnation: Incarnation(2), ..request(1, 20) };
+        book.request(at(1100), &restarted, &office(20, 1100)).unwrap();
+        assert_eq!(book.request(at(1110), &request(1, 30), &office(30, 1100)), Err(Denial::Behind));
         assert_eq!(book.stable(at(1111), LogIndex(30)), LogIndex(20));
     }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::BackendId;
 use stickler_core::state::{Catalog, Command, Report};
 use stickler_proxy::probe::{ProbeEvent, ProbeTarget, Prober};
@@ -97,8 +96,7 @@ impl Findings {
             let known = catalog.backends.get(backend).and_then(|record| record.health.reports.get(&node));
             let in_state =
                 known.is_some_and(|known| known.incarnation == incarnation && known.up == found.up);
-            let once = deliberate::active(Fault::ReportOnce);
-            let on_its_way = found.reported.is_some_and(|at| once || now.since(at) < PATIENCE);
+            let on_its_way = found.reported.is_some_and(|at| now.since(at) < PATIENCE);
             if in_state || on_its_way {
                 continue;
             }

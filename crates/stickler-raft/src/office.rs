@@ -139,7 +139,13 @@ impl OfficeOwner {
     /// Works out the stable index, and tells everybody if it has moved.
     fn announce(&self, desk: &mut Desk) {
         let Some(book) = desk.book.as_mut() else { return };
-        let stable = book.stable(self.clock.now().0, self.published.applied_now().index);
+        let applied = self.published.applied_now();
+        // Entries of a later term can be applied before this node learns that it was replaced: they say nothing
+        // about the leases that its successor has granted.
+        if self.term.borrow().as_ref().is_none_or(|term| term.number != applied.term) {
+            return;
+        }
+        let stable = book.stable(self.clock.now().0, applied.index);
         if stable <= desk.announced {
             return;
         }

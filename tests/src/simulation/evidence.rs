@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stickler_core::ids::{BackendId, Epoch, KeyHash, NodeId};
+use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId};
 use stickler_core::invariants::History;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 
 /// All evidence of a run.
 #[derive(Default)]
 pub struct Evidence {
+    /// The last entry that some node has applied.
+    pub furthest: LogIndex,
     /// For I1, I2 and I9.
     pub history: History,
     /// What operators have asked for: the session and the epoch that they saw.

@@ -41,6 +41,8 @@ pub struct Observer {
     judge: Judge,
     applied: LogIndex,
     footing: Option<Footing>,
+    /// What some node had applied when this process started, until it holds its first lease.
+    catch_up: Option<LogIndex>,
     led: Option<(u64, &'static str, Option<NodeId>)>,
     hashes: u64,
 }
@@ -51,7 +53,8 @@ impl Observer {
     pub fn new(cluster: Cluster, ledger: Ledger) -> Self {
         let node = cluster.node();
         let judge = Judge::new(node, ledger.clone());
-        Self { node, cluster, ledger, judge, applied: LogIndex(0), footing: None, led: None, hashes: 0 }
+        let (applied, catch_up) = (LogIndex(0), Some(ledger.open().evidence.furthest));
+        Self { node, cluster, ledger, judge, applied, footing: None, catch_up, led: None, hashes: 0 }
     }
 
     /// Looks until the node is gone; `each` is called at every look.
@@ -90,11 +93,26 @@ impl Observer {
                 self.isolated_and_fed(&view);
             }
             self.applied = view.applied;
+            let furthest = &mut self.ledger.open().evidence.furthest;
+            *furthest = (*furthest).max(view.applied);
             self.judge.look(&view);
         }
         if standing.footing == Footing::Leased {
+            self.caught_up(&view);
             self.time(&view, &standing);
             self.routes(&view, &standing);
+        }
+    }
+
+    /// I5: a node that was away holds its first lease once it has applied what was committed when it came back.
+    fn caught_up(&mut self, view: &View) {
+        if let Some(wanted) = self.catch_up.take()
+            && view.applied < wanted
+        {
+            self.ledger.violated(format_args!(
+                "I5 OneOwner: node {} has a lease at entry {}, and {wanted} was applied when it came back",
+                self.node, view.applied
+            ));
         }
     }
 

@@ -120,9 +120,10 @@ impl Watch {
                 self.ledger.count("requests without a lease");
                 self.ledger.open().evidence.sent_isolated(at, self.node, shop);
             }
-            Footing::CatchingUp => self
-                .ledger
-                .violated(format!("node {} sent a request of {key} while it was catching up", self.node)),
+            Footing::CatchingUp => self.ledger.violated(format!(
+                "I5 OneOwner: node {} sent a request of {key} while it was catching up",
+                self.node
+            )),
         }
         self.ledger.note(
             format_args!("node-{}", self.node),

@@ -73,8 +73,10 @@ pub fn validate(
         Footing::Leased | Footing::Isolated => {}
     }
     match view.table.get(&routed.session) {
-        // The ticket comes from the leader's answer, and this node has yet to apply the entry.
-        None => Ok(()),
+        // The ticket comes from the leader's answer, and this node has yet to apply the entry. Once it has,
+        // nothing there means that the epoch has ended so long ago that its end is forgotten.
+        None if routed.epoch > view.epoch => Ok(()),
+        None => Err(Stale),
         Some(record) if record.epoch() < routed.epoch => Ok(()),
         Some(Record::Binding(binding)) if binding.epoch == routed.epoch => Ok(()),
         // Moved on, ended, or taken over by another name.

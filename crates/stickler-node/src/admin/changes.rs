@@ -157,7 +157,10 @@ pub(super) async fn unbind(
     let change = async move {
         let (index, outcome) = propose(&cluster, Command::Unbind(unbind)).await?;
         match outcome {
-            Outcome::Unbind(UnbindOutcome::Unbound) => Ok((index, UnbindSessionReply { index: index.0 })),
+            Outcome::Unbind(UnbindOutcome::Unbound) => {
+                took_hold(&cluster, index).await?;
+                Ok((index, UnbindSessionReply { index: index.0 }))
+            }
             Outcome::Unbind(UnbindOutcome::NotBound) => Err(Status::not_found(
                 "no session has this key (any more); an older identifier of one has no session of its own",
             )),
@@ -168,6 +171,17 @@ pub(super) async fn unbind(
         }
     };
     Audited { caller, action: "unbind session", subject }.run(change).await
+}
+
+/// Waits until no node that holds a lease routes by what ended at `index` (I7).
+async fn took_hold(cluster: &Cluster, index: LogIndex) -> Result<(), Status> {
+    let mut changes = cluster.changes();
+    let reached = async { while cluster.standing().stable < index && changes.changed().await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, reached).await.map_err(|_| {
+        Status::unknown(format!(
+            "the session has ended at entry {index}, but not all nodes that hold a lease have said so yet"
+        ))
+    })
 }
 
 async fn propose(cluster: &Cluster, command: Command) -> Result<(LogIndex, Outcome), Status> {

@@ -191,7 +191,9 @@ impl Router {
         let when_isolated = routing.when_isolated();
         let cluster = &self.proxy.cluster;
         let last_look = || {
-            let valid = validate(ticket, &cluster.view(), &cluster.standing(), when_isolated);
+            // The lease first: a snapshot may replace the table in between.
+            let standing = cluster.standing();
+            let valid = validate(ticket, &cluster.view(), &standing, when_isolated);
             if !deliberate::active(Fault::SkipLastLook) {
                 valid?;
             }

@@ -1,20 +1,16 @@
 //! A machine whose power is cut: the files in use, the record of what was synced, and what a client knows.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use openraft::storage::RaftLogStorage;
-use openraft::{RaftLogReader, entry::RaftEntry};
-use stickler_core::ids::NodeId;
-use stickler_raft::store::{DataDirectory, SledLog};
 use tempfile::TempDir;
 
-use super::workload::expected;
-use crate::sample::Sample;
+use crate::found::Found;
+use crate::ledger::Ledger;
+use crate::preloaded::compile;
 
 /// Names the child's data directory to it.
 pub const DIRECTORY: &str = "POWER_CUT_DATA_DIRECTORY";
@@ -32,23 +28,19 @@ pub struct Faults {
 pub struct Machine {
     folder: TempDir,
     library: &'static Path,
-    /// Index and term of every entry that was acknowledged and not taken back.
-    entries: BTreeMap<u64, u64>,
-    vote: u64,
-    purged: u64,
-    incarnation: u64,
+    ledger: Ledger,
 }
 
 impl Machine {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("files")).unwrap();
-        Self { folder, library: library(), entries: BTreeMap::new(), vote: 0, purged: 0, incarnation: 0 }
+        Self { folder, library: library(), ledger: Ledger::default() }
     }
 
     /// How many entries are known to be acknowledged.
     pub fn acknowledged(&self) -> u64 {
-        self.entries.len() as u64
+        self.ledger.acknowledged()
     }
 
     fn files(&self) -> PathBuf {
@@ -85,7 +77,7 @@ impl Machine {
         let mut events = 0;
         // What the child printed before it died counts, whether it was read before or after.
         for event in events_of(&mut child) {
-            self.note(&event);
+            self.ledger.note(&event);
             events += 1;
             if events == last_event {
                 child.kill().unwrap();
@@ -100,23 +92,10 @@ impl Machine {
         let mut child = self.start(faults);
         let mut events = events_of(&mut child);
         let mut before = events.by_ref().take_while(|event| event != "failed");
-        before.by_ref().for_each(|event| self.note(&event));
+        before.by_ref().for_each(|event| self.ledger.note(&event));
         let after = events.collect();
         assert!(child.wait().unwrap().success());
         after
-    }
-
-    fn note(&mut self, event: &str) {
-        let (what, numbers) = event.split_once(' ').unwrap();
-        let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
-        match (what, &numbers[..]) {
-            ("started", &[incarnation]) => self.incarnation = incarnation,
-            ("appended", &[term, index]) => drop(self.entries.insert(index, term)),
-            ("voted", &[term]) => self.vote = term,
-            ("truncating", &[first]) => drop(self.entries.split_off(&first)),
-            ("purging", &[upto]) => self.purged = upto,
-            _ => panic!("unknown event {event:?}"),
-        }
     }
 
     /// Puts what was synced in place of the files, starts a store on it, and says what is lost.
@@ -125,41 +104,7 @@ impl Machine {
         fs::remove_dir_all(self.files()).unwrap();
         restore(&self.record(), &root, &self.files());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.check())
-    }
-
-    async fn check(&mut self) -> Result<(), String> {
-        let directory = DataDirectory::open(self.files().join("data"), NodeId(1), [3; 16])
-            .map_err(|error| error.to_string())?;
-        if directory.incarnation().0 <= self.incarnation {
-            return Err(format!("incarnation {} comes again", self.incarnation));
-        }
-        let mut log = SledLog::<Sample>::open(&directory).map_err(|error| error.to_string())?;
-        drop(directory);
-        let mut reader = log.get_log_reader().await;
-        let vote = reader.read_vote().await.unwrap().map_or(0, |vote| vote.leader_id.term);
-        if vote < self.vote {
-            return Err(format!("the vote of term {} is lost, {vote} is there", self.vote));
-        }
-        let state = log.get_log_state().await.unwrap();
-        let first = state.last_purged_log_id.map_or(0, |purged| purged.index + 1);
-        if first > self.purged + 1 {
-            return Err(format!("purged up to {first}, but only {} was asked for", self.purged));
-        }
-        let found = reader.try_get_log_entries(0..).await.unwrap();
-        let found: BTreeMap<u64, _> =
-            found.into_iter().map(|entry| (entry.log_id_parts().1, entry)).collect();
-        for (&index, &term) in self.entries.range(first..) {
-            match found.get(&index) {
-                None => return Err(format!("entry {index} is lost")),
-                Some(entry) if *entry == expected(term, index) => {}
-                Some(entry) => return Err(format!("entry {index} of term {term} is now {}", entry.log_id)),
-            }
-        }
-        let closed = log.closed();
-        drop((log, reader));
-        closed.wait().await;
-        Ok(())
+        self.ledger.judge(&runtime.block_on(Found::open(&self.files().join("data")))?)
     }
 }
 
@@ -191,16 +136,5 @@ fn restore(record: &Path, object: &str, path: &Path) {
 /// Compiles the preloaded library, once for all tests of this process.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_cut/power_cut.c");
-        let library =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("power_cut-{}.so", std::process::id()));
-        let compiled = Command::new("cc")
-            .args(["-std=gnu11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-pthread", "-o"])
-            .args([&library, &source])
-            .status()
-            .expect("a C compiler called cc");
-        assert!(compiled.success());
-        library
-    })
+    LIBRARY.get_or_init(|| compile("power_cut/power_cut.c"))
 }

@@ -1,9 +1,11 @@
 //! The tests, the process that is cut off, and the machine around it.
 
+mod after_failure;
 mod machine;
-mod workload;
 
 use machine::{Faults, Machine};
+
+use crate::workload;
 
 const CUTS: u64 = 20;
 
@@ -58,7 +60,16 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
 /// The process that is cut off. Started by the other tests alone; by itself it has nothing to do.
 #[test]
 fn process_that_is_cut_off() {
-    if let Some(directory) = std::env::var_os(machine::DIRECTORY) {
-        workload::run(directory.as_ref());
-    }
+    let Some(directory) = std::env::var_os(machine::DIRECTORY) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    runtime.block_on(async {
+        if let Some(failed) = workload::run(directory.as_ref(), &say, u64::MAX).await {
+            say("failed");
+            after_failure::say_what_is_answered(failed).await;
+        }
+    });
+}
+
+fn say(event: &str) {
+    println!("{}{event}", machine::EVENT);
 }

@@ -198,6 +198,25 @@ async fn an_entry_over_the_limit_is_refused_and_the_log_goes_on() {
     assert_eq!(fs::read_dir(rig.path().join("log/blobs")).unwrap().count(), 0, "sled wrote a blob file");
 }
 
+/// sled may write a whole page anew at any moment, and makes a blob file of it, which it never syncs, when it is
+/// over a limit: so it must be under it with whatever number of the largest values sled leaves in a page.
+#[tokio::test]
+async fn no_page_of_large_values_becomes_a_blob() {
+    let mut rig = DiskRig::new(0);
+    for round in 0..40 {
+        let entries = (0..4).map(|place| entry(1, 4 * round + place, "x".repeat(1 << 20)));
+        rig.log().blocking_append(entries).await.unwrap();
+        if round % 3 == 2 {
+            rig.log().purge(log_id(1, 4 * round + 1)).await.unwrap();
+        }
+        if round % 7 == 6 {
+            rig.log().truncate_after(Some(log_id(1, 4 * round + 2))).await.unwrap();
+            rig.log().blocking_append([entry(1, 4 * round + 3, "y".repeat(1 << 20))]).await.unwrap();
+        }
+        assert_eq!(fs::read_dir(rig.path().join("log/blobs")).unwrap().count(), 0, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn an_append_that_leaves_a_hole_is_refused() {
     let mut rig = DiskRig::new(0);

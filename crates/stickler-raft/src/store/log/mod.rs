@@ -1,11 +1,13 @@
 //! The replicated log on disk.
 //!
 //! [`SledLog`] takes requests and answers reads at once from its [`view`]; one thread, the [`writer`], owns
-//! every write. How entries lie in sled is in [`stored`], what is checked at a start in [`open`].
+//! every write. How entries lie in sled is in [`stored`], what is checked at a start in [`open`], and what is done
+//! before sled may open its files in [`table`].
 
 mod open;
 mod reader;
 mod stored;
+mod table;
 mod view;
 mod writer;
 

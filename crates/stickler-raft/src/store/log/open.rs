@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::stored::{
     COMMITTED, LogDamage, PURGED, SEQUENCE, StoredEntries, VOTE, entry_key, log_id_of, read_position,
 };
+use super::table::bring_up_to_date;
 use super::view::View;
 use super::writer::Writer;
 use super::{QUEUE_KIB, QUEUE_REQUESTS, Shared, SledLog};
@@ -107,9 +108,9 @@ impl<C: StoredTypes> SledLog<C> {
         let io_at = |source| LogOpenError::Io { path: path.clone(), source };
         let noted = directory.identity().log_sequence;
         prepare(&path, noted.is_some())?;
-        remove_unfinished_tables(&path).map_err(io_at)?;
+        bring_up_to_date(&path, |copy| open_sled(copy, &path))?;
 
-        let db = open_sled(&path)?;
+        let db = open_sled(&path, &path)?;
         let tree: Tree = (*db).clone();
         let checked = check(&tree, noted, tail_bytes).map_err(|damage| refusal(&path, &damage))?;
         let data_file = make_durable(&db, &path, directory.path()).map_err(io_at)?;
@@ -152,27 +153,10 @@ fn prepare(path: &Path, was_made: bool) -> Result<(), LogOpenError> {
     }
 }
 
-/// Removes the tables of pages that sled was writing when it was cut off at an earlier start. It would take
-/// one for its newest and refuse to open, although it is written anew at every start.
-fn remove_unfinished_tables(log: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn open_sled(path: &Path) -> Result<Db, LogOpenError> {
+/// Opens sled in a directory. Its errors are about `path`.
+fn open_sled(directory: &Path, path: &Path) -> Result<Db, LogOpenError> {
     let config = sled::Config::new()
-        .path(path)
+        .path(directory)
         .mode(sled::Mode::HighThroughput)
         .cache_capacity(SLED_CACHE_BYTES)
         .flush_every_ms(None);
