@@ -107,6 +107,11 @@ impl Evidence {
         Ok(())
     }
 
+    /// Takes in that some node has applied this entry.
+    pub fn has_applied(&mut self, entry: LogIndex) {
+        self.furthest = self.furthest.max(entry);
+    }
+
     /// Takes in that an operator has a receipt for the end of an epoch.
     pub fn receipt(&mut self, at: Duration, session: SessionKey, epoch: Epoch) {
         self.receipts.entry(session.key).or_insert((epoch, at));

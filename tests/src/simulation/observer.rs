@@ -93,8 +93,7 @@ impl Observer {
                 self.isolated_and_fed(&view);
             }
             self.applied = view.applied;
-            let furthest = &mut self.ledger.open().evidence.furthest;
-            *furthest = (*furthest).max(view.applied);
+            self.ledger.open().evidence.has_applied(view.applied);
             self.judge.look(&view);
         }
         if standing.footing == Footing::Leased {
