@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use stickler_core::ids::{KeyHash, NodeId};
 use stickler_core::state::{BindOutcome, SessionKey};
+use stickler_raft::HandOverError;
 use stickler_tests::cluster::{TestCluster, affinity, place, until};
 use stickler_tests::{documents, log};
 
@@ -77,6 +78,36 @@ async fn binds_resume_after_the_leader_died_and_nothing_acknowledged_is_lost() {
             assert!(node.view().locate(session).is_some(), "key {key}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_has_any_node_lead_through_any_node_and_no_bind_fails() {
+    let cluster = with_document().await;
+    cluster.settled().await;
+    let mut key = 0;
+    for (asked, heir) in [(1, 2), (1, 3), (3, 1), (2, 2), (2, 2), (1, 3)] {
+        let led = cluster.node(NodeId(asked)).hand_over(Some(NodeId(heir))).await;
+        assert_eq!(led, Ok(NodeId(heir)), "asked through node {asked}");
+        for (_, node) in cluster.nodes() {
+            key += 1;
+            place(node, key).await.unwrap();
+        }
+    }
+    let elsewhere = cluster.node(NodeId(1)).hand_over(None).await.unwrap();
+    assert_ne!(elsewhere, NodeId(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_to_no_stranger_and_to_no_node_that_is_away() {
+    let mut cluster = with_document().await;
+    let leader = cluster.leader().await;
+    let stranger = cluster.node(leader).hand_over(Some(NodeId(9))).await;
+    assert_eq!(stranger, Err(HandOverError::NotAVoter(NodeId(9))));
+    let away = NodeId(if leader == NodeId(1) { 2 } else { 1 });
+    cluster.kill(away).await;
+    let refused = cluster.node(leader).hand_over(Some(away)).await;
+    assert_eq!(refused, Err(HandOverError::NotTaken(away)));
+    place(cluster.node(leader), 1).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,8 +32,6 @@ pub(crate) struct Fault {
     pub fresh: Allowed,
     /// It needs links that can be slow.
     pub needs_links: bool,
-    /// It is done unless the user names others. The others show a limit of the product: see README.md.
-    pub usual: bool,
     /// Does it, heals it, and waits until it is over.
     pub play: for<'a> fn(&'a Field, &'a mut StdRng) -> LocalBoxFuture<'a, Result<(), RigError>>,
 }
@@ -59,7 +57,7 @@ const LEASES: Allowed = Allowed::Around(3000);
 
 /// Makes a row of the table below.
 macro_rules! fault {
-    ($name:literal, $lane:ident, $does:literal, $play:path, known: $known:expr, fresh: $fresh:expr, links: $links:expr, usual: $usual:expr) => {
+    ($name:literal, $lane:ident, $does:literal, $play:path, known: $known:expr, fresh: $fresh:expr, links: $links:expr) => {
         Fault {
             name: $name,
             does: $does,
@@ -67,12 +65,11 @@ macro_rules! fault {
             known: $known,
             fresh: $fresh,
             needs_links: $links,
-            usual: $usual,
             play: |field, random| Box::pin($play(field, random)),
         }
     };
     ($name:literal, $lane:ident, $does:literal, $play:path) => {
-        fault!($name, $lane, $does, $play, known: Allowed::Never, fresh: Allowed::Never, links: false, usual: true)
+        fault!($name, $lane, $does, $play, known: Allowed::Never, fresh: Allowed::Never, links: false)
     };
 }
 
@@ -82,11 +79,12 @@ pub(crate) const ALL: &[Fault] = &[
     fault!("kill-leader", Nodes, "SIGKILL of the leader", nodes::kill_leader),
     fault!("pause", Nodes, "SIGSTOP of a node, SIGCONT after a while", nodes::pause),
     fault!("pause-leader", Nodes, "SIGSTOP of the leader", nodes::pause_leader),
+    fault!("hand-over", Nodes, "an operator has another node lead, a few times", nodes::hand_over),
     fault!("rolling-restart", Nodes, "SIGTERM of one node after the other, each started again", nodes::roll),
-    fault!("kill-all", Nodes, "SIGKILL of all nodes at one moment", nodes::kill_all, known: NOBODY, fresh: NOBODY, links: false, usual: true),
+    fault!("kill-all", Nodes, "SIGKILL of all nodes at one moment", nodes::kill_all, known: NOBODY, fresh: NOBODY, links: false),
     fault!("power-cut", Nodes, "a node dies and loses what it had not synced", machines::power_cut),
     fault!("power-cut-all", Nodes, "all nodes die at one moment and lose what they had not synced",
-        machines::power_cut_all, known: NOBODY, fresh: NOBODY, links: false, usual: true),
+        machines::power_cut_all, known: NOBODY, fresh: NOBODY, links: false),
     fault!(
         "sync-fails",
         Nodes,
@@ -103,7 +101,7 @@ pub(crate) const ALL: &[Fault] = &[
     fault!("leader-alone", Nodes, "the leader and the others don't reach each other", ways::leader_alone),
     fault!("one-way", Nodes, "what a node sends to the others is lost, what they send is not", ways::one_way),
     fault!("deaf", Nodes, "what the others send to a node is lost, what it sends is not", ways::deaf,
-        known: LEASES, fresh: LEASES, links: false, usual: true),
+        known: LEASES, fresh: LEASES, links: false),
     fault!("flapping", Nodes, "a node is cut off and joined again, many times", ways::flapping),
     fault!("bridge", Nodes, "two nodes don't reach each other; the third reaches both", ways::bridge),
     fault!("resets", Nodes, "all connections between nodes break, again and again", ways::resets),
@@ -128,11 +126,11 @@ pub(crate) const ALL: &[Fault] = &[
     ),
     fault!("slow-disk", Weather, "a node's syncs take long", machines::slow_disk),
     fault!("slow-links", Weather, "all ways between nodes are slow", ways::slow,
-        known: Allowed::Never, fresh: Allowed::Never, links: true, usual: true),
-    fault!("far-links", Weather, "all ways between nodes take as long as between continents", ways::far,
-        known: Allowed::Never, fresh: Allowed::Never, links: true, usual: false),
+        known: Allowed::Never, fresh: Allowed::Never, links: true),
+    fault!("far-links", Weather, "all ways between nodes take as long as across a continent", ways::far,
+        known: Allowed::Never, fresh: Allowed::Never, links: true),
     fault!("lossy-links", Weather, "all ways between nodes lose packets", ways::lossy,
-        known: Allowed::Never, fresh: Allowed::Never, links: true, usual: true),
+        known: Allowed::Never, fresh: Allowed::Never, links: true),
 ];
 
 #[cfg(test)]
@@ -146,7 +144,7 @@ mod tests {
         let names: BTreeSet<&str> = ALL.iter().map(|fault| fault.name).collect();
         assert_eq!(names.len(), ALL.len());
         for lane in Lane::ALL {
-            assert!(ALL.iter().any(|fault| fault.lane == lane && fault.usual), "{lane:?}");
+            assert!(ALL.iter().any(|fault| fault.lane == lane), "{lane:?}");
         }
     }
 

@@ -77,6 +77,27 @@ async fn pause_one(field: &Field, random: &mut StdRng, name: &str, node: usize) 
     Ok(())
 }
 
+/// Orders can be refused while a node is far behind or packets are lost, but not all of them.
+pub(super) async fn hand_over(field: &Field, random: &mut StdRng) -> Result<(), RigError> {
+    let begun = field.begin("hand-over", "by operators".to_owned(), vec![]);
+    let mut refused = Vec::new();
+    let orders = random.random_range(3..6);
+    for _ in 0..orders {
+        let (asked, heir) = (random.random_range(0..NODES), random.random_range(0..NODES));
+        let mut admin = field.rig.lock().await.admin(asked).clone();
+        if let Err(error) = admin.hand_over(id(heir)).await {
+            refused.push(format!("node {} to node {}: {error}", id(asked), id(heir)));
+        }
+        field.hold(random, 200..1500).await;
+    }
+    if refused.len() == orders {
+        field.fail(format!("leadership was never handed over: {}", refused.join("; ")));
+    }
+    field.healed(&begun);
+    field.recovered(begun).await;
+    Ok(())
+}
+
 pub(super) async fn roll(field: &Field, random: &mut StdRng) -> Result<(), RigError> {
     let effects = (0..NODES).map(away).collect();
     let begun = field.begin("rolling-restart", "one node after the other".to_owned(), effects);

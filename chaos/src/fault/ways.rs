@@ -130,7 +130,7 @@ pub(super) async fn slow(field: &Field, random: &mut StdRng) -> Result<(), RigEr
 }
 
 pub(super) async fn far(field: &Field, random: &mut StdRng) -> Result<(), RigError> {
-    let delay = Duration::from_millis(random.random_range(25..90));
+    let delay = Duration::from_millis(random.random_range(15..=40));
     let condition = Condition::Slow { delay, rate: None };
     weather(field, random, "far-links", format!("{delay:?} one way"), condition).await
 }

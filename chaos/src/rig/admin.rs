@@ -10,8 +10,9 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    ApplyDocumentRequest, Backend, ListBackendsRequest, ListSessionsRequest, Session, SetBackendAdminRequest,
-    ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest,
+    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListSessionsRequest, Session,
+    SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest,
+    UnbindSessionRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -96,6 +97,12 @@ impl Admin {
     pub(crate) async fn status(&mut self) -> Result<StatusReply, AdminError> {
         let reply = self.client.status(within(TIMEOUT, StatusRequest {})).await;
         reply.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Has this node lead.
+    pub(crate) async fn hand_over(&mut self, to: u64) -> Result<(), AdminError> {
+        let handed_over = self.client.hand_over(within(TIMEOUT, HandOverRequest { to })).await;
+        handed_over.map(drop).map_err(|status| self.error(&status))
     }
 
     /// The backends, with the cluster's verdict on each.

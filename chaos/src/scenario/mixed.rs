@@ -112,8 +112,7 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
 fn chosen(stage: &Stage, rig: &Rig) -> Result<Vec<Fault>, ScenarioError> {
     let wanted = |fault: &&Fault| {
         let named = stage.faults.iter().any(|name| name == fault.name);
-        (named || stage.faults.is_empty() && fault.usual)
-            && (!fault.needs_links || rig.network().can_be_slow())
+        (named || stage.faults.is_empty()) && (!fault.needs_links || rig.network().can_be_slow())
     };
     let faults: Vec<Fault> = fault::ALL.iter().filter(wanted).copied().collect();
     if faults.is_empty() {

@@ -169,14 +169,14 @@ impl Node {
     pub async fn stop(self) {
         self.leaving.trigger();
         // First of all: requests may take long, and whoever waits for this may lose patience.
-        self.cluster.hand_over().await;
+        let _ = self.cluster.give_up_office().await;
         for worker in self.workers {
             if let Err(error) = worker.join().await {
                 tracing::error!(%error, "a worker did not end well");
             }
         }
         // The others may have elected it again meanwhile.
-        self.cluster.hand_over().await;
+        let _ = self.cluster.give_up_office().await;
         self.shutdown.trigger();
         self.cluster.stop().await;
     }

@@ -15,7 +15,7 @@ use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
 
 use crate::disk::{Disk, DiskError};
 use crate::founding::MembershipError;
-use crate::hand_over::hand_over;
+use crate::hand_over::{HandOverError, ask_to_hand_over, hand_over};
 use crate::machine::StateMachine;
 use crate::office::{Term, office_queue};
 use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
@@ -60,6 +60,7 @@ struct Shared {
     published: Arc<Published>,
     proposals: Proposals,
     gatekeeper: Arc<Gatekeeper>,
+    links: Arc<Links>,
     term: watch::Receiver<Option<Term>>,
     membership: watch::Receiver<Option<MembershipError>>,
     health: crate::store::StoreHealth,
@@ -169,6 +170,7 @@ impl Cluster {
             published,
             proposals,
             gatekeeper,
+            links,
             term,
             membership,
             health: opened.health,
@@ -329,8 +331,27 @@ impl Cluster {
 
     /// If this node leads, hands leadership to the voter that lacks the least, and waits until that one leads,
     /// a second at most. Sessions that are known are served meanwhile, new ones wait.
-    pub async fn hand_over(&self) -> Option<NodeId> {
-        hand_over(&self.shared.raft).await
+    ///
+    /// # Errors
+    /// [`HandOverError`], which is of no concern to a node that only wants to be rid of its office.
+    pub async fn give_up_office(&self) -> Result<NodeId, HandOverError> {
+        hand_over(&self.shared.raft, None).await
+    }
+
+    /// Has the leader, whichever node that is, hand leadership to `to`, or to any other voter. Returns who leads
+    /// then.
+    ///
+    /// # Errors
+    /// [`HandOverError`].
+    pub async fn hand_over(&self, to: Option<NodeId>) -> Result<NodeId, HandOverError> {
+        let shared = &self.shared;
+        let leader = shared.raft.metrics().borrow().current_leader.map(NodeId);
+        let leader = leader.ok_or(HandOverError::NoLeader)?;
+        if leader == shared.node {
+            return hand_over(&shared.raft, to).await;
+        }
+        let target = shared.links.target(leader).ok_or(HandOverError::NoLeader)?;
+        ask_to_hand_over(&shared.links, &target, to).await
     }
 
     /// Ends consensus and waits until it has. The shutdown token should have been triggered.

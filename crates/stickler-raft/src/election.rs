@@ -1,6 +1,14 @@
-//! Shortens an election: when the connection to the leader breaks, this node asks for a pre-vote election
-//! until there is a leader again. The others grant it once they, too, have not heard from the old leader
-//! for an election time-out, so a leader that is alive loses nothing by it.
+//! Decides when this node asks for an election, so that one comes soon and there is one candidate at a time.
+//!
+//! When the connection to the leader breaks, or the leader does not answer, this node asks for a pre-vote
+//! election until there is a leader again. The others grant it once they, too, have not heard from the old
+//! leader for an election time-out, so a leader that is alive loses nothing by it.
+//!
+//! A pre-vote excludes nobody: two survivors whose pre-votes cross both become candidates, and neither gets
+//! the other's vote. openraft's own timer draws again from 50 ms at most, which is less than an election
+//! takes on a busy disk or over a long line, so the two may go on like that for long. That timer is therefore
+//! off while this task fills a vacancy, and the nodes take [turns](turn) that widen with each election that came
+//! to nothing. At all other times the timer is on: it is for a leader that still answers and leads no more.
 
 use std::time::Duration;
 
@@ -9,97 +17,208 @@ use stickler_rt::{Clock, Shutdown};
 use tokio::sync::mpsc;
 
 use crate::raft::{Raft, Types};
+use crate::settings::LEADER_LEASE;
 
 /// Pause between two requests of one node. While the node's own lease for the old leader lasts, a request
 /// is refused without a message.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Head start of one node over the next, so that two don't split the votes: as long as an election takes.
-const HEAD_START: Duration = Duration::from_millis(150);
+/// The same once the others have been asked for [`LONGEST`]: most likely there is no majority.
+const LONG_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long an election that has begun is left alone: another request would begin it anew.
-const ELECTION: Duration = Duration::from_millis(150);
+/// How long an election takes on a good day: a pre-vote, a vote and two synced writes.
+const ELECTION: Duration = Duration::from_millis(100);
 
-/// How long to go on asking. Then openraft's own timer is long due.
+/// Head start of the first to ask over the next after a leader was lost, when that many have just heard of
+/// each other: by then its request for votes has come to everybody.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// Doublings of a turn, at most: 800 ms for each node before this one.
+const DOUBLINGS: u32 = 3;
+
+/// How long to go on asking in the place of a leader that nobody has replaced: it may be alive.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// The one task that asks for elections.
 pub(crate) struct Elector {
-    pub(crate) own: NodeId,
-    pub(crate) raft: Raft,
-    pub(crate) clock: Clock,
-    pub(crate) lost_leader: mpsc::Receiver<NodeId>,
+    own: NodeId,
+    raft: Raft,
+    clock: Clock,
+    lost_leader: mpsc::Receiver<NodeId>,
+    metrics: MetricsWatch,
+    /// Who led last, as far as this node knows.
+    last_leader: Option<NodeId>,
+}
+
+type Metrics = openraft::metrics::RaftServerMetrics<Types>;
+type MetricsWatch = openraft::type_config::alias::WatchReceiverOf<Types, Metrics>;
+
+/// Why this node asks for an election.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Vacancy {
+    /// The connection to this leader broke, or it does not answer.
+    Lost(NodeId),
+    /// Nobody leads the term that this node knows of: an election is on, or has come to nothing.
+    Leaderless,
 }
 
 impl Elector {
+    pub(crate) fn new(own: NodeId, raft: Raft, clock: Clock, lost_leader: mpsc::Receiver<NodeId>) -> Elector {
+        let metrics = raft.server_metrics();
+        Elector { own, raft, clock, lost_leader, metrics, last_leader: None }
+    }
+
     /// Runs until `shutdown`.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let lost = tokio::select! {
+            let vacancy = tokio::select! {
                 biased;
                 () = shutdown.wait() => return,
-                lost = self.lost_leader.recv() => match lost {
-                    Some(lost) => lost,
+                vacancy = self.vacancy() => match vacancy {
+                    Some(vacancy) => vacancy,
                     None => return,
                 },
             };
-            tokio::select! {
+            self.raft.runtime_config().elect(false);
+            let filled = tokio::select! {
                 biased;
-                () = shutdown.wait() => return,
-                () = self.replace(lost) => {}
+                () = shutdown.wait() => Some(()),
+                filled = self.fill(vacancy) => filled,
+            };
+            self.raft.runtime_config().elect(true);
+            if filled.is_none() {
+                return;
             }
             // What was said meanwhile was about the same leader.
             while self.lost_leader.try_recv().is_ok() {}
         }
     }
 
-    async fn replace(&self, lost: NodeId) {
-        let mut metrics = self.raft.metrics();
-        let (mut term, rank) = {
-            let now = metrics.borrow_and_update();
-            let voters = now.membership_config.membership().voter_ids();
-            let rank = voters.filter(|voter| *voter != lost.0 && *voter < self.own.0).count();
-            (now.current_term, u32::try_from(rank).unwrap_or(u32::MAX))
+    /// Waits until this node has a reason to ask for an election; `None` when consensus has stopped.
+    async fn vacancy(&mut self) -> Option<Vacancy> {
+        loop {
+            {
+                let now = self.metrics.borrow_and_update();
+                match now.current_leader {
+                    Some(leader) => self.last_leader = Some(NodeId(leader)),
+                    None if is_voter(&now, self.own) => return Some(Vacancy::Leaderless),
+                    None => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                lost = self.lost_leader.recv() => return lost.map(Vacancy::Lost),
+                changed = self.metrics.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// Asks until somebody leads in the place of the one that was lost, or that one has been given the
+    /// benefit of the doubt; `None` when consensus has stopped.
+    async fn fill(&mut self, vacancy: Vacancy) -> Option<()> {
+        let lost = match vacancy {
+            Vacancy::Lost(leader) => Some(leader),
+            Vacancy::Leaderless => self.last_leader,
         };
-        tracing::info!(node = %lost, term, "connection to the leader broke");
-        let give_up = self.clock.now() + LONGEST;
-        let mut patience = HEAD_START * rank;
+        let (rank, lost_term) = {
+            let now = self.metrics.borrow_and_update();
+            (rank(&now, self.own, lost), now.vote.leader_id.term)
+        };
+        tracing::info!(?vacancy, term = lost_term, rank, "nobody leads");
+        let mut term = lost_term;
+        let mut failed = 0;
+        let mut patience = match vacancy {
+            Vacancy::Lost(_) => first_turn(rank),
+            Vacancy::Leaderless => turn(rank, failed),
+        };
+        let begun = self.clock.now();
         loop {
             // Waits its turn, but no longer than until somebody leads.
-            let settled = metrics_until(&mut metrics, patience, |now| {
-                now.current_leader.is_some_and(|leader| leader != lost.0 || now.current_term > term)
+            let settled = metrics_until(&mut self.metrics, patience, |now| {
+                now.current_leader.is_some_and(|leader| {
+                    let returned = vacancy == Vacancy::Lost(NodeId(leader));
+                    !returned || now.vote.leader_id.term > lost_term
+                })
             });
-            if settled.await || self.clock.now() >= give_up {
-                return;
+            if settled.await? {
+                return Some(());
             }
-            let current = metrics.borrow_and_update().current_term;
+            let long = self.clock.now() >= begun + LONGEST;
+            let (current, leader) = {
+                let now = self.metrics.borrow_and_update();
+                (now.vote.leader_id.term, now.current_leader)
+            };
+            if long && leader.is_some() {
+                return Some(());
+            }
             if current > term {
+                // An election has begun. Another request would begin it anew.
                 term = current;
-                patience = ELECTION;
+                patience = turn(rank, failed);
+                failed += 1;
                 continue;
             }
-            if self.raft.trigger().elect(true).await.is_err() {
-                return;
-            }
-            patience = PAUSE;
+            self.raft.trigger().elect(true).await.ok()?;
+            patience = if long { LONG_PAUSE } else { PAUSE };
         }
     }
 }
 
-type Metrics = openraft::RaftMetrics<Types>;
+/// How many voters come before `own`, without the leader that is gone.
+fn rank(metrics: &Metrics, own: NodeId, lost: Option<NodeId>) -> u32 {
+    let lost = lost.map(|lost| lost.0);
+    let voters = metrics.membership_config.membership().voter_ids();
+    let before = voters.filter(|voter| Some(*voter) != lost && *voter < own.0).count();
+    u32::try_from(before).unwrap_or(u32::MAX)
+}
 
-/// Whether `wanted` has come true within `patience`.
+fn is_voter(metrics: &Metrics, own: NodeId) -> bool {
+    metrics.membership_config.membership().voter_ids().any(|voter| voter == own.0)
+}
+
+/// When the node of this rank begins to ask after the connection to the leader broke. Before the others'
+/// leases for the old leader end, nobody can be elected, so that is when the head start begins.
+fn first_turn(rank: u32) -> Duration {
+    if rank == 0 { Duration::ZERO } else { LEADER_LEASE + HEAD_START * rank }
+}
+
+/// How long the node of this rank leaves alone an election that has begun, after `failed` others.
+fn turn(rank: u32, failed: u32) -> Duration {
+    ELECTION * (1 << failed.min(DOUBLINGS)) * rank.saturating_add(1)
+}
+
+/// Whether `wanted` has come true within `patience`; `None` when consensus has stopped.
 async fn metrics_until(
-    metrics: &mut openraft::type_config::alias::WatchReceiverOf<Types, Metrics>,
+    metrics: &mut MetricsWatch,
     patience: Duration,
     wanted: impl Fn(&Metrics) -> bool,
-) -> bool {
+) -> Option<bool> {
     let waiting = async {
         while !wanted(&metrics.borrow_and_update()) {
-            if metrics.changed().await.is_err() {
-                return;
+            metrics.changed().await.ok()?;
+        }
+        Some(())
+    };
+    match tokio::time::timeout(patience, waiting).await {
+        Ok(Some(())) => Some(true),
+        Ok(None) => None,
+        Err(_) => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_nodes_have_a_turn_at_the_same_time_and_turns_widen() {
+        for failed in 0..6 {
+            for rank in 0..4 {
+                assert!(turn(rank, failed) + ELECTION <= turn(rank + 1, failed));
+                assert!(first_turn(rank) < first_turn(rank + 1));
+                assert!(turn(rank, failed) <= turn(rank, failed + 1));
             }
         }
-    };
-    tokio::time::timeout(patience, waiting).await.is_ok()
+        assert_eq!(turn(1, 2) - turn(0, 2), ELECTION * 4);
+    }
 }

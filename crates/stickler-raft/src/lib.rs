@@ -27,5 +27,6 @@ mod tasks;
 pub use consensus::{Cluster, ConsensusConfig, ConsensusStatus, MemberStatus, StartError};
 pub use disk::{Disk, DiskError};
 pub use founding::MembershipError;
+pub use hand_over::HandOverError;
 pub use proposals::{Answer, Persistence, ProposeError};
 pub use raft::Member;

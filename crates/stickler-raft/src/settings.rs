@@ -1,18 +1,26 @@
 //! How openraft is set up, with reasons.
 
+use std::time::Duration;
+
 use openraft::{Config, SnapshotPolicy};
+
+/// How long a voter refuses every vote and pre-vote after the leader's last message: openraft takes its
+/// `election_timeout_max` for it.
+pub(crate) const LEADER_LEASE: Duration = Duration::from_millis(200);
 
 /// openraft's configuration.
 ///
-/// A voter refuses votes for `election_timeout_max` after the leader's last message, and its own timer
-/// adds another time-out to that; so 200 ms is the most that lets new binds resume within 300 ms of a
-/// leader's death. Heartbeats come four times in that, so that one lost or late message elects nobody.
+/// A voter refuses votes for `election_timeout_max` after the leader's last message; so 200 ms is the most that
+/// lets new binds resume within 300 ms of a leader's death. Heartbeats come four times in that, so that one lost
+/// or late message elects nobody.
 pub(crate) fn openraft() -> Config {
     Config {
         cluster_name: "stickler".to_owned(),
         heartbeat_interval: 40,
-        election_timeout_min: 150,
-        election_timeout_max: 200,
+        // The time in which a vote must be answered: a round trip between nodes and a synced write. As long as
+        // openraft permits; that two nodes' timers then end together matters less, see `election`.
+        election_timeout_min: LEADER_LEASE.as_millis() as u64 - 1,
+        election_timeout_max: LEADER_LEASE.as_millis() as u64,
         enable_pre_vote: Some(true),
         // The state machine is rebuilt in memory: a leader that comes back must be elected first.
         enable_leader_restore: Some(false),

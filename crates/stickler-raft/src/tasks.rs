@@ -102,12 +102,7 @@ impl Tasks<'_> {
             lost_leader,
         };
         tokio::spawn(holder.run(self.shutdown.clone()));
-        let elector = Elector {
-            own: self.config.node,
-            raft: self.raft.clone(),
-            clock: self.outside.clock.clone(),
-            lost_leader: losses,
-        };
+        let elector = Elector::new(self.config.node, self.raft.clone(), self.outside.clock.clone(), losses);
         tokio::spawn(elector.run(self.shutdown.clone()));
         let published = Arc::clone(self.published);
         tokio::spawn(snapshotter::run(self.raft.clone(), published, self.shutdown.clone()));

@@ -9,6 +9,7 @@ use crate::logging::LogFormat;
 use crate::operate::Target;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
+use crate::operate::members::HandOverOptions;
 use crate::operate::sessions::SessionCommand;
 use crate::run::RunOptions;
 
@@ -90,6 +91,9 @@ pub enum Command {
 pub enum ClusterCommand {
     /// Show the members: address, role, and data directory of each node
     Members(Target),
+    /// Make another member the leader, as before work on the present leader's machine
+    #[command(after_help = "Example: stickler cluster hand-over --to 2")]
+    HandOver(HandOverOptions),
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         Command::Cluster { command: ClusterCommand::Members(target) } => {
             operate::run(operate::members::run(&target))?;
         }
+        Command::Cluster { command: ClusterCommand::HandOver(options) } => {
+            operate::run(operate::members::hand_over(&options))?;
+        }
         Command::Backend { command } => operate::run(operate::backends::run(&command))?,
         Command::Session { command } => operate::run(operate::sessions::run(&command))?,
     }

@@ -79,7 +79,7 @@ impl Operator {
             // Carried out where the clock and the process are.
             Order::Skew(_) | Order::Stop(_) => {}
             Order::HandOver => {
-                self.cluster.hand_over().await;
+                let _ = self.cluster.hand_over(None).await;
             }
             Order::Compact => drop(self.cluster.compact(PATIENCE).await),
             Order::Admin(shop, admin) => self.set_admin(shop, admin).await,

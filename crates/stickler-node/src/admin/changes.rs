@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use stickler_core::document::check_cluster;
 use stickler_core::document::problem::Problems;
-use stickler_core::ids::{BackendId, Epoch, LogIndex, Revision};
+use stickler_core::ids::{BackendId, Epoch, LogIndex, NodeId, Revision};
 use stickler_core::state::{
     Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin, Unbind, UnbindOutcome,
 };
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, SetBackendAdminReply, SetBackendAdminRequest,
-    UnbindSessionReply, UnbindSessionRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, HandOverReply, HandOverRequest, SetBackendAdminReply,
+    SetBackendAdminRequest, UnbindSessionReply, UnbindSessionRequest,
 };
-use stickler_raft::{Cluster, Persistence, ProposeError};
+use stickler_raft::{Cluster, HandOverError, Persistence, ProposeError};
 use tonic::Status;
 
 use super::connection::Caller;
@@ -64,6 +64,32 @@ impl Audited {
 
 fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or_default()
+}
+
+/// Hands leadership to the node that is wanted, or to any other than the present leader.
+pub(super) async fn hand_over(
+    cluster: &Cluster,
+    caller: Caller,
+    request: &HandOverRequest,
+) -> Result<HandOverReply, Status> {
+    let to = (request.to != 0).then_some(NodeId(request.to));
+    let subject = to.map_or_else(|| "to any node".to_owned(), |to| format!("to node {to}"));
+    let cluster = cluster.clone();
+    let change = async move {
+        let leader = cluster.hand_over(to).await.map_err(|error| not_handed_over(&error))?;
+        Ok((LogIndex(cluster.view().applied.0), HandOverReply { leader: leader.0 }))
+    };
+    Audited { caller, action: "hand over leadership", subject }.run(change).await
+}
+
+fn not_handed_over(error: &HandOverError) -> Status {
+    let message = error.to_string();
+    match error {
+        HandOverError::NoLeader => Status::unavailable(message),
+        HandOverError::OnlyVoter | HandOverError::NotTaken(_) => Status::failed_precondition(message),
+        HandOverError::NotAVoter(_) => Status::not_found(message),
+        HandOverError::Unknown => Status::unknown(message),
+    }
 }
 
 /// Checks a document and replaces the cluster's with it.

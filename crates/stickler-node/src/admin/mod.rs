@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, ListBackendsReply, ListBackendsRequest, ListMembersReply,
-    ListMembersRequest, ListSessionsReply, ListSessionsRequest, Session, SetBackendAdminReply,
-    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
-    StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, HandOverReply, HandOverRequest, ListBackendsReply,
+    ListBackendsRequest, ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest,
+    Session, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
+    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest,
 };
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
@@ -100,6 +100,11 @@ impl Admin for AdminService {
     ) -> Result<Response<ListMembersReply>, Status> {
         let leader = self.cluster.status().await.leader;
         Ok(Response::new(replies::members(&self.cluster.members(), leader)))
+    }
+
+    async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<HandOverReply>, Status> {
+        let caller = caller(&request);
+        changes::hand_over(&self.cluster, caller, request.get_ref()).await.map(Response::new)
     }
 
     async fn apply_document(

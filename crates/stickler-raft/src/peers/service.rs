@@ -20,6 +20,7 @@ use super::bodies::{
 use super::gatekeeper::Gatekeeper;
 use super::link::{CREDENTIALS, LARGEST_MESSAGE, body, value};
 use crate::blocking::Blocking;
+use crate::hand_over::hand_over;
 use crate::office::{LeaseCall, OfficeHandle};
 use crate::proposals::LeaderLog;
 use crate::raft::{Raft, Types};
@@ -206,6 +207,13 @@ impl Peer for PeerService {
         self.admit(&request)?;
         let question = value(Kind::PeerRequest, request.get_ref())?;
         let answer = self.raft.handle_transfer_leader(question).await.map_err(raft_failed)?;
+        Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
+    }
+
+    async fn hand_over(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        self.admit(&request)?;
+        let to = value(Kind::PeerRequest, request.get_ref())?;
+        let answer = hand_over(&self.raft, to).await;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 

@@ -1,6 +1,6 @@
-//! `stickler cluster members`: who replicates the state.
+//! `stickler cluster`: who replicates the state, and who leads.
 
-use stickler_proto::admin::{ListMembersReply, ListMembersRequest, Member};
+use stickler_proto::admin::{HandOverReply, HandOverRequest, ListMembersReply, ListMembersRequest, Member};
 
 use super::Target;
 use crate::admin_client::Purpose;
@@ -21,6 +21,34 @@ pub async fn run(target: &Target) -> Result<(), Failure> {
     match target.output {
         Format::Json => printer::json(&reply)?,
         Format::Table => table(&reply.members)?,
+    }
+    Ok(())
+}
+
+/// To whom leadership goes.
+#[derive(Debug, clap::Args)]
+pub struct HandOverOptions {
+    /// The node that is to lead; without this, the one of the others that lacks the least
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Has another member lead.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn hand_over(options: &HandOverOptions) -> Result<(), Failure> {
+    let request = HandOverRequest { to: options.to.unwrap_or_default() };
+    let reply: HandOverReply = options
+        .target
+        .nodes()
+        .ask(Purpose::Change, async |mut node| node.hand_over(request).await.map(tonic::Response::into_inner))
+        .await?;
+    match options.target.output {
+        Format::Json => printer::json(&reply)?,
+        Format::Table => printer::line(&format!("node {} leads", reply.leader))?,
     }
     Ok(())
 }

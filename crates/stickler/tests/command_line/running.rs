@@ -42,6 +42,9 @@ fn status_shows_the_node_and_its_cluster() {
     assert_eq!(status["members"][0]["leader"], true);
     let members = node.say(&["cluster", "members"]);
     assert!(members.output.contains("voter"), "{members:?}");
+    let alone = node.say(&["cluster", "hand-over"]);
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert!(alone.errors.contains("the only voter"), "{alone:?}");
     let table = node.say(&["status"]);
     assert!(table.output.contains("not ready: no cluster document was applied yet"), "{table:?}");
 }
