@@ -181,7 +181,13 @@ impl RaftStateMachine<Types> for StateMachine {
         meta: &SnapshotMetaOf<Types>,
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
-        self.state = self.blocking.run(move || restore(&snapshot)).await??;
+        let installing = move || {
+            let state = restore(&snapshot)?;
+            // openraft has removed what contradicts it from the log by now.
+            snapshot.keep()?;
+            Ok::<_, MachineError>(state)
+        };
+        self.state = self.blocking.run(installing).await??;
         self.published.heard_leader();
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();

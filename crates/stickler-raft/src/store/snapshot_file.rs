@@ -2,7 +2,7 @@
 //! memory they take does not grow with the state. All of it blocks: call it beside the async runtime.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::LogIdOptionExt;
 use openraft::type_config::alias::SnapshotMetaOf;
@@ -212,16 +212,17 @@ impl SnapshotReceiver {
         Ok(())
     }
 
-    /// Verifies everything that came and keeps it as the node's own; durable when it returns. Older
-    /// snapshots are removed.
+    /// Verifies everything that came. It can be read, and is lost unless it is [kept](SnapshotFile::keep).
     ///
     /// # Errors
-    /// When it is damaged, incomplete or of a newer version, or the disk refuses; nothing is kept then.
+    /// When it is damaged, incomplete or of a newer version, or the disk refuses.
     pub fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
         let bytes = self.unfinished.bytes().map_err(|source| self.directory.io(RECEIVED, source))?;
-        let received = SnapshotFile::new(self.directory.folder.place(RECEIVED), bytes)?;
+        let mut received = SnapshotFile::new(self.directory.folder.place(RECEIVED), bytes)?;
         received.verify()?;
-        self.directory.finish(self.unfinished, received.covered)
+        let unfinished = Mutex::new(Some(self.unfinished));
+        received.unkept = Some(Arc::new(Unkept { directory: self.directory, unfinished }));
+        Ok(received)
     }
 }
 
@@ -232,12 +233,21 @@ pub struct SnapshotFile {
     bytes: Arc<dyn SnapshotBytes>,
     covered: u64,
     meta: Arc<[u8]>,
+    /// What it takes to keep a received one.
+    unkept: Option<Arc<Unkept>>,
+}
+
+/// A received snapshot that the node has not made its own.
+struct Unkept {
+    directory: SnapshotDirectory,
+    /// `None` once it has a name.
+    unfinished: Mutex<Option<Box<dyn UnfinishedSnapshot>>>,
 }
 
 impl SnapshotFile {
     fn new(place: String, bytes: Arc<dyn SnapshotBytes>) -> Result<Self, SnapshotError> {
         let (_, covered, meta) = FormatReader::open(&place, Arc::clone(&bytes))?;
-        Ok(Self { place, bytes, covered, meta: meta.into() })
+        Ok(Self { place, bytes, covered, meta: meta.into(), unkept: None })
     }
 
     /// What the snapshot covers.
@@ -272,6 +282,21 @@ impl SnapshotFile {
     pub fn chunks(&self) -> Result<SnapshotChunks, SnapshotError> {
         let (reader, _, _) = FormatReader::open(&self.place, Arc::clone(&self.bytes))?;
         Ok(SnapshotChunks { reader, ended: false })
+    }
+
+    /// Makes a received snapshot the node's own: durable when it returns, and older ones are removed. Only
+    /// once the entries that contradict it are durably gone from the log: a node that starts with both is
+    /// refused. Changes nothing for one that the node has already.
+    ///
+    /// # Errors
+    /// When the disk refuses; the snapshot is then not there.
+    pub fn keep(&self) -> Result<(), SnapshotError> {
+        let Some(unkept) = &self.unkept else { return Ok(()) };
+        let unfinished = unkept.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match unfinished {
+            Some(unfinished) => unkept.directory.finish(unfinished, self.covered).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn verify(&self) -> Result<(), SnapshotError> {

@@ -45,7 +45,7 @@ fn latest_index(snapshots: &SnapshotDirectory) -> Option<u64> {
     Some(latest.meta::<Sample>().unwrap().last_log_id.unwrap().index)
 }
 
-fn sent(from: &SnapshotFile, to: &SnapshotDirectory, step: usize) -> SnapshotFile {
+fn received(from: &SnapshotFile, to: &SnapshotDirectory, step: usize) -> SnapshotFile {
     let mut receiver = to.receive(from.length()).unwrap();
     let mut buffer = vec![0; step];
     loop {
@@ -55,6 +55,12 @@ fn sent(from: &SnapshotFile, to: &SnapshotDirectory, step: usize) -> SnapshotFil
         }
         receiver.write_at(receiver.received(), &buffer[..read]).unwrap();
     }
+}
+
+fn sent(from: &SnapshotFile, to: &SnapshotDirectory, step: usize) -> SnapshotFile {
+    let received = received(from, to, step);
+    received.keep().unwrap();
+    received
 }
 
 proptest! {
@@ -106,6 +112,34 @@ fn what_a_process_left_unfinished_is_removed() {
     let snapshots = SnapshotDirectory::open(&open()).unwrap();
     assert!(!unfinished.exists());
     assert_eq!(latest_index(&snapshots), Some(3));
+}
+
+/// A log may hold entries that contradict it until it is installed.
+#[test]
+fn a_received_snapshot_is_nobodys_before_it_is_kept() {
+    let (_elsewhere, sender) = on_disk();
+    let written = write(&sender, 9, &[b"newer".to_vec()]);
+    let (folder, snapshots) = on_disk();
+    write(&snapshots, 3, &[b"older".to_vec()]);
+    let received = received(&written, &snapshots, 7);
+    assert_eq!(latest_index(&snapshots), Some(3));
+    let files = || fs::read_dir(folder.path().join("snapshots")).unwrap().count();
+    assert_eq!(files(), 2);
+
+    received.keep().unwrap();
+    received.clone().keep().unwrap();
+    assert_eq!((latest_index(&snapshots), files()), (Some(9), 1));
+    assert_eq!(read(&received), [b"newer".to_vec()]);
+}
+
+#[test]
+fn a_received_snapshot_that_is_not_kept_leaves_nothing() {
+    let (_elsewhere, sender) = on_disk();
+    let written = write(&sender, 9, &[b"newer".to_vec()]);
+    let (folder, snapshots) = on_disk();
+    drop(received(&written, &snapshots, 7));
+    assert_eq!(latest_index(&snapshots), None);
+    assert_eq!(fs::read_dir(folder.path().join("snapshots")).unwrap().count(), 0);
 }
 
 #[test]
