@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use stickler_core::ids::NodeId;
 use stickler_core::state::Admin;
@@ -67,6 +69,43 @@ async fn sessions_by_header_and_by_source_address_stay_on_their_backend() {
         backends.insert(nobody.get(node, "/").await.unwrap().backend());
     }
     assert_eq!(backends.len(), 1, "by address");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_by_a_parameter_of_the_query_stay_on_their_backend() {
+    let nodes = three_nodes(&["method = \"query\"\nname = \"room\""]).await;
+    let mut all = BTreeSet::new();
+    for room in 0..12 {
+        let mut backends = BTreeSet::new();
+        for (visit, node) in nodes.addresses().into_iter().enumerate() {
+            let mut guest = Browser::default();
+            let path = format!("/join?visit={visit}&room=room%20{room}");
+            backends.insert(guest.get(node, &path).await.unwrap().backend());
+        }
+        assert_eq!(backends.len(), 1, "room {room}");
+        all.extend(backends);
+    }
+    assert!(all.len() > 1, "rooms are spread: {all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whose_token_is_renewed_stays_on_the_backend_of_its_claim() {
+    let nodes = three_nodes(&["method = \"jwt-claim\"\nclaim = \"sub\""]).await;
+    let mut all = BTreeSet::new();
+    for user in 0..12 {
+        let mut backends = BTreeSet::new();
+        for (renewal, node) in nodes.addresses().into_iter().enumerate() {
+            let payload = URL_SAFE_NO_PAD.encode(format!("{{\"iat\":{renewal},\"sub\":\"user-{user}\"}}"));
+            let token = format!("Bearer e30.{payload}.signature-{renewal}");
+            let mut client = Browser::with_header("authorization", &token);
+            backends.insert(client.get(node, "/").await.unwrap().backend());
+        }
+        assert_eq!(backends.len(), 1, "user {user}");
+        all.extend(backends);
+    }
+    assert!(all.len() > 1, "users are spread: {all:?}");
+    let mut broken = Browser::with_header("authorization", "Bearer not.a.token");
+    assert_eq!(broken.get(nodes.addresses()[0], "/").await.unwrap().status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

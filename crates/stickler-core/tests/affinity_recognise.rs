@@ -2,16 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, MAX_IDENTIFIER};
 use stickler_core::affinity::learn::{Lesson, learn};
 use stickler_core::affinity::mint::own_cookie;
-use stickler_core::affinity::recognise::{Found, MAX_TOKENS, MAX_VALUES, PassedOver, Recognised, recognise};
+use stickler_core::affinity::recognise::{
+    Carried, Found, MAX_TOKENS, MAX_VALUES, PassedOver, Recognised, recognise,
+};
 use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::affinity::token::Token;
@@ -93,8 +96,12 @@ fn request(lines: &[(HeaderName, &str)]) -> HeaderMap {
 }
 
 fn look(methods: Vec<Method>, headers: &HeaderMap) -> Recognised {
-    let source = "192.0.2.77".parse().unwrap();
-    recognise(ID, &affinity(methods), &hasher(), &ring(), CLUSTER, headers, source)
+    look_at(methods, headers, None, "192.0.2.77")
+}
+
+fn look_at(methods: Vec<Method>, headers: &HeaderMap, query: Option<&str>, source: &str) -> Recognised {
+    let carried = Carried { headers, query, source: source.parse().unwrap() };
+    recognise(ID, &affinity(methods), &hasher(), &ring(), CLUSTER, carried)
 }
 
 fn key(identifier: &Identifier<'_>) -> KeyHash {
@@ -205,16 +212,46 @@ fn an_identifier_that_is_too_long_is_passed_over_by_name() {
 
 #[test]
 fn clients_of_one_network_are_one_and_of_another_network_another() {
-    let key_of = |address: &str| {
-        let client: IpAddr = address.parse().unwrap();
-        let affinity = affinity(vec![source()]);
-        recognise(ID, &affinity, &hasher(), &ring(), CLUSTER, &HeaderMap::new(), client).found[0].key
-    };
+    let key_of = |address: &str| look_at(vec![source()], &HeaderMap::new(), None, address).found[0].key;
     assert_eq!(key_of("192.0.2.1"), key_of("192.0.2.254"));
     assert_eq!(key_of("192.0.2.1"), key_of("::ffff:192.0.2.9"));
     assert_ne!(key_of("192.0.2.1"), key_of("192.0.3.1"));
     assert_eq!(key_of("2001:db8::1"), key_of("2001:db8::ffff:ffff:ffff:ffff"));
     assert_ne!(key_of("2001:db8::1"), key_of("2001:db8:0:1::1"));
+}
+
+#[test]
+fn a_parameter_of_the_query_names_a_session() {
+    let methods = || vec![Method::Query { name: "room".into() }, source()];
+    let none = HeaderMap::new();
+    let recognised = look_at(methods(), &none, Some("a=b&room=green%20one"), "192.0.2.1");
+    let room = key(&Identifier::Query { name: "room", value: b"green one" });
+    assert_eq!(recognised.found[0], Found { method: 0, key: room, token: None });
+    for query in [None, Some(""), Some("room=")] {
+        assert_eq!(look_at(methods(), &none, query, "192.0.2.1").found[0].method, 1, "{query:?}");
+    }
+    let long = format!("room={}", "x".repeat(MAX_IDENTIFIER + 1));
+    let recognised = look_at(methods(), &none, Some(&long), "192.0.2.1");
+    assert_eq!(recognised.passed_over, [PassedOver::OversizeIdentifier]);
+}
+
+/// Every token of one user has another signature and another time.
+#[test]
+fn tokens_with_one_claim_are_one_session_and_their_signatures_are_not_looked_at() {
+    let payload = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let look_for = |token: &str| {
+        let methods = vec![Method::JwtClaim { header: "Authorization".into(), claim: "sub".into() }];
+        look(methods, &request(&[(AUTHORIZATION, &format!("Bearer {token}"))]))
+    };
+    let user = key(&Identifier::Claim { name: "sub", value: b"u-17" });
+    for (json, signature) in [("{\"sub\":\"u-17\",\"exp\":1}", "aaaa"), ("{\"exp\":2,\"sub\":\"u-17\"}", "")]
+    {
+        let recognised = look_for(&format!("e30.{}.{signature}", payload(json)));
+        assert_eq!(recognised.found, [Found { method: 0, key: user, token: None }], "{json}");
+    }
+    for token in ["opaque", &format!("e30.{}.x", payload("{\"sub\":{}}")), "e30.%.x"] {
+        assert_eq!(look_for(token), Recognised::default(), "{token}");
+    }
 }
 
 #[test]

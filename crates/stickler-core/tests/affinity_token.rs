@@ -158,6 +158,11 @@ fn a_headers_name_has_no_case_and_a_cookies_name_has() {
     assert_eq!(header("X-Id"), header("x-iD"));
     assert_eq!(bearer("X-Id"), bearer("x-iD"));
     assert_ne!(cookie("sid"), cookie("SID"));
+    let query = |name| key(Identifier::Query { name, value: b"v" });
+    let claim = |name| key(Identifier::Claim { name, value: b"v" });
+    assert_ne!(query("sid"), query("SID"));
+    assert_ne!(claim("sid"), claim("SID"));
+    assert_ne!(query("sid"), claim("sid"));
 }
 
 #[test]

@@ -55,6 +55,20 @@ pub enum Identifier<'a> {
     },
     /// The network that the client's address is in.
     Source(MaskedAddress),
+    /// A parameter of the query.
+    Query {
+        /// The parameter's name.
+        name: &'a str,
+        /// Its value, decoded.
+        value: &'a [u8],
+    },
+    /// A claim of a JSON Web Token, whichever header the token is in.
+    Claim {
+        /// The claim's name.
+        name: &'a str,
+        /// Its value.
+        value: &'a [u8],
+    },
 }
 
 impl fmt::Debug for Identifier<'_> {
@@ -65,6 +79,8 @@ impl fmt::Debug for Identifier<'_> {
             Self::Header { .. } => "Header(redacted)",
             Self::Bearer { .. } => "Bearer(redacted)",
             Self::Source(_) => "Source(redacted)",
+            Self::Query { .. } => "Query(redacted)",
+            Self::Claim { .. } => "Claim(redacted)",
         })
     }
 }
@@ -102,6 +118,8 @@ enum MethodTag {
     Header = 3,
     Bearer = 4,
     Source = 5,
+    Query = 6,
+    Claim = 7,
 }
 
 impl KeyHasher {
@@ -129,16 +147,18 @@ impl KeyHasher {
             Identifier::ApplicationCookie { name, value } => (MethodTag::ApplicationCookie, name, value),
             Identifier::Header { name, value } => (MethodTag::Header, name, value),
             Identifier::Bearer { name, token } => (MethodTag::Bearer, name, token),
+            Identifier::Query { name, value } => (MethodTag::Query, name, value),
+            Identifier::Claim { name, value } => (MethodTag::Claim, name, value),
         };
         if bytes.len() > MAX_IDENTIFIER {
             return Err(OversizeIdentifier { length: bytes.len() });
         }
-        if matches!(tag, MethodTag::ApplicationCookie) {
-            return Ok(self.hash(affinity, tag, name.as_bytes(), bytes));
-        }
         // A header's name in another case is the same header, and editing the case in the document must
         // not make strangers of everybody.
-        Ok(self.hash(affinity, tag, name.to_ascii_lowercase().as_bytes(), bytes))
+        if matches!(tag, MethodTag::Header | MethodTag::Bearer) {
+            return Ok(self.hash(affinity, tag, name.to_ascii_lowercase().as_bytes(), bytes));
+        }
+        Ok(self.hash(affinity, tag, name.as_bytes(), bytes))
     }
 
     /// The key of a handle; it has a fixed length, so nothing can be wrong with it.

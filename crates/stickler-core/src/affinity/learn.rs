@@ -78,6 +78,10 @@ pub fn learn(
 pub fn application_cookies(affinity: &Affinity) -> impl Iterator<Item = (usize, &str)> {
     affinity.methods.iter().enumerate().filter_map(|(index, method)| match method {
         Method::ApplicationCookie { name } => Some((index, name.as_str())),
-        Method::Cookie(_) | Method::Header { .. } | Method::SourceAddress { .. } => None,
+        Method::Cookie(_)
+        | Method::Header { .. }
+        | Method::SourceAddress { .. }
+        | Method::Query { .. }
+        | Method::JwtClaim { .. } => None,
     })
 }

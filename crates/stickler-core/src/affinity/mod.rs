@@ -6,12 +6,14 @@
 //! and the keys come in as parameters, and nothing in here knows which bindings exist.
 
 pub mod bearer;
+pub mod claim;
 mod cookie_date;
 pub mod cookie_header;
 mod cookie_pair;
 pub mod key;
 pub mod learn;
 pub mod mint;
+pub mod query;
 pub mod recognise;
 pub mod sealing;
 pub mod set_cookie;

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use http::HeaderMap;
 
 use super::bearer::{bearer_token, header_value};
+use super::claim::claim;
 use super::cookie_header;
 use super::key::{Identifier, KeyHasher, OversizeIdentifier};
+use super::query::parameter;
 use super::sealing::{KeyRing, SealingKeyId};
 use super::source::MaskedAddress;
 use super::token::{Token, TokenError};
@@ -81,8 +83,19 @@ impl Recognised {
     }
 }
 
-/// Looks for identifiers in a request by each method of the affinity. `source` is the client's address,
-/// after whatever trusted proxies said about it. Header names that can't be any are found in no request.
+/// The parts of a request in which identifiers can be.
+#[derive(Clone, Copy)]
+pub struct Carried<'a> {
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// What stands behind the `?` of its target.
+    pub query: Option<&'a str>,
+    /// The client's address, after whatever trusted proxies said about it.
+    pub source: IpAddr,
+}
+
+/// Looks for identifiers in a request by each method of the affinity. Header names that can't be any are found
+/// in no request.
 #[must_use]
 pub fn recognise(
     affinity_id: AffinityId,
@@ -90,9 +103,9 @@ pub fn recognise(
     hasher: &KeyHasher,
     ring: &KeyRing,
     cluster: ClusterId,
-    headers: &HeaderMap,
-    source: IpAddr,
+    carried: Carried<'_>,
 ) -> Recognised {
+    let Carried { headers, query, source } = carried;
     let mut look = Look { affinity_id, hasher, headers, recognised: Recognised::default() };
     for (index, method) in affinity.methods.iter().enumerate() {
         match method {
@@ -111,6 +124,16 @@ pub fn recognise(
             Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
                 let network = MaskedAddress::of(source, *ipv4_prefix, *ipv6_prefix);
                 look.note(index, &Identifier::Source(network));
+            }
+            Method::Query { name } => {
+                if let Some(value) = query.and_then(|query| parameter(query, name)) {
+                    look.note(index, &Identifier::Query { name, value: value.as_bytes() });
+                }
+            }
+            Method::JwtClaim { header, claim: name } => {
+                if let Some(value) = bearer_token(headers, header).and_then(|token| claim(token, name)) {
+                    look.note(index, &Identifier::Claim { name, value: &value });
+                }
             }
         }
     }

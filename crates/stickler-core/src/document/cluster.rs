@@ -154,6 +154,18 @@ pub enum Method {
         /// Bits of an IPv6 address that count, 1 to 128.
         ipv6_prefix: u8,
     },
+    /// A parameter of the request's query.
+    Query {
+        /// The parameter's name, decoded; compared case-sensitively.
+        name: String,
+    },
+    /// A claim of a JSON Web Token behind the scheme `Bearer`; its signature is not checked.
+    JwtClaim {
+        /// The header that has the token; compared without regard to case.
+        header: String,
+        /// The claim's name; compared case-sensitively.
+        claim: String,
+    },
 }
 
 /// How Stickler's cookie is written.

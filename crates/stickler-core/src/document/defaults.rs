@@ -55,6 +55,8 @@ pub const COOKIE_HTTP_ONLY: bool = true;
 pub const COOKIE_SAME_SITE: SameSite = SameSite::Lax;
 /// `affinity.by.bearer` of the method "header".
 pub const BEARER: bool = false;
+/// `affinity.by.header` of the method "jwt-claim".
+pub const CLAIM_HEADER: &str = "Authorization";
 /// `affinity.by.ipv4_prefix` of the method "source-address": each address by itself.
 pub const IPV4_PREFIX: u8 = 32;
 /// `affinity.by.ipv6_prefix` of the method "source-address": what one household is given; within it a

@@ -69,6 +69,26 @@ fn methods_of_an_affinity_are_checked() {
                 &["6:29: \"X A\" can't be the name of a header | use letters, digits, \"-\" and \"_\""],
             ),
             (
+                "{ method = \"query\", name = \"\" }, { method = \"query\" }",
+                &[
+                    "6:28: \"\" can't be the name of a query's parameter | a name has 1 to 128 bytes",
+                    "6:34: `name` is missing from [[affinity.by]] | add name = \"session\"",
+                ],
+            ),
+            (
+                "{ method = \"jwt-claim\", claim = \"sub\" }, { method = \"jwt-claim\", header = \"authorization\", claim = \"sub\" }",
+                &[
+                    "6:42: the method with the name \"sub\" is already on line 6 | change or remove one of the two",
+                ],
+            ),
+            (
+                "{ method = \"jwt-claim\", header = \"Host\" }",
+                &[
+                    "6:1: `claim` is missing from [[affinity.by]] | add claim = \"sub\"",
+                    "6:34: the header \"Host\" says nothing about a session | name a header that the application's clients send",
+                ],
+            ),
+            (
                 "{ method = \"application-cookie\" }",
                 &["6:1: `name` is missing from [[affinity.by]] | add name = \"JSESSIONID\""],
             ),
@@ -79,7 +99,7 @@ fn methods_of_an_affinity_are_checked() {
             (
                 "{ method = \"jwt\" }",
                 &[
-                    "6:12: `method` can't be \"jwt\" | write one of \"cookie\", \"application-cookie\", \"header\", \"source-address\"",
+                    "6:12: `method` can't be \"jwt\" | write one of \"cookie\", \"application-cookie\", \"header\", \"source-address\", \"query\", \"jwt-claim\"",
                 ],
             ),
             (

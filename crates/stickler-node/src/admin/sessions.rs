@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stickler_core::affinity::claim::claim;
 use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, OversizeIdentifier};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::document::cluster::Method;
@@ -241,6 +242,16 @@ fn keys_of(view: &View, affinity: AffinityId, identifier: &str) -> Result<Vec<Ke
                 network
                     .map(|network| hash(&plan.hasher, affinity, &Identifier::Source(network)))
                     .transpose()?
+            }
+            Method::Query { name } => {
+                let value = identifier.trim_ascii().as_bytes();
+                Some(hash(&plan.hasher, affinity, &Identifier::Query { name, value })?)
+            }
+            Method::JwtClaim { claim: name, .. } => {
+                // The claim itself, or the whole token.
+                let written = bearer_token(identifier).as_bytes();
+                let value = claim(written, name).unwrap_or_else(|| written.to_vec());
+                Some(hash(&plan.hasher, affinity, &Identifier::Claim { name, value: &value })?)
             }
         };
         keys.extend(key);

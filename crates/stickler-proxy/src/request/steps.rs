@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use stickler_core::affinity::key::Identifier;
-use stickler_core::affinity::recognise::{PassedOver, Recognised, recognise};
+use stickler_core::affinity::recognise::{Carried, PassedOver, Recognised, recognise};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::document::cluster::{Affinity, Pool, WhenIsolated};
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
@@ -114,8 +114,9 @@ impl Router {
         // Step 2: affinity key.
         let source = client.peer.ip();
         let recognised = affinity.map_or_else(Recognised::default, |(id, policy)| {
-            let headers = client.request.headers();
-            recognise(id, policy, &plan.hasher, &plan.ring, plan.cluster, headers, source)
+            let request = &client.request;
+            let carried = Carried { headers: request.headers(), query: request.uri().query(), source };
+            recognise(id, policy, &plan.hasher, &plan.ring, plan.cluster, carried)
         });
         self.count_passed_over(&recognised);
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;

@@ -81,6 +81,9 @@ enum Identity {
     Cookie(String),
     /// In lower case.
     Header(String),
+    Query(String),
+    /// A header in lower case, and a claim.
+    Claim(String, String),
 }
 
 fn check_methods(report: &Report<'_>, written: &[written::affinity::By]) -> Option<Vec<Method>> {
@@ -95,6 +98,10 @@ fn check_methods(report: &Report<'_>, written: &[written::affinity::By]) -> Opti
             }
             Method::ApplicationCookie { name } => (Identity::Cookie(name.clone()), name),
             Method::Header { name, .. } => (Identity::Header(name.to_ascii_lowercase()), name),
+            Method::Query { name } => (Identity::Query(name.clone()), name),
+            Method::JwtClaim { header, claim } => {
+                (Identity::Claim(header.to_ascii_lowercase(), claim.clone()), claim)
+            }
             Method::SourceAddress { .. } => return Some(method),
         };
         identities.add(report, &by.place, identity, &quoted(name));
@@ -148,6 +155,17 @@ fn check_method(report: &Report<'_>, written: &written::affinity::Method) -> Opt
             ipv4_prefix: number(report, "ipv4_prefix", ipv4_prefix, 1..=32, defaults::IPV4_PREFIX),
             ipv6_prefix: number(report, "ipv6_prefix", ipv6_prefix, 1..=128, defaults::IPV6_PREFIX),
         }),
+        Form::Query { name } => {
+            check_text(report, "a query's parameter", name);
+            Some(Method::Query { name: name.as_ref()?.get_ref().clone() })
+        }
+        Form::JwtClaim { header, claim } => {
+            check_token(report, "a header", header);
+            check_header(report, header);
+            check_text(report, "a claim", claim);
+            let header = or_default(header, defaults::CLAIM_HEADER.to_owned());
+            Some(Method::JwtClaim { header, claim: claim.as_ref()?.get_ref().clone() })
+        }
     }
 }
 
@@ -157,6 +175,15 @@ fn check_token(report: &Report<'_>, what: &str, name: &Written<String>) {
     if !is_token(name.get_ref()) || name.get_ref().len() > LONGEST_NAME {
         let complaint = Complaint::new(format!("{} can't be the name of {what}", quoted(name.get_ref())));
         report.add(&name.span(), complaint.help("use letters, digits, \"-\" and \"_\""));
+    }
+}
+
+/// Adds a problem when `name` is empty or too long for the name of `what`. Any character can be in it.
+fn check_text(report: &Report<'_>, what: &str, name: &Written<String>) {
+    let Some(name) = name else { return };
+    if name.get_ref().is_empty() || name.get_ref().len() > LONGEST_NAME {
+        let complaint = Complaint::new(format!("{} can't be the name of {what}", quoted(name.get_ref())));
+        report.add(&name.span(), complaint.help(format!("a name has 1 to {LONGEST_NAME} bytes")));
     }
 }
 

@@ -48,6 +48,13 @@ pub(in crate::document) enum Method {
         ipv4_prefix: Written<u64>,
         ipv6_prefix: Written<u64>,
     },
+    Query {
+        name: Written<String>,
+    },
+    JwtClaim {
+        header: Written<String>,
+        claim: Written<String>,
+    },
 }
 
 impl Affinity {
@@ -83,13 +90,17 @@ enum MethodName {
     ApplicationCookie,
     Header,
     SourceAddress,
+    Query,
+    JwtClaim,
 }
 
-const METHODS: [(&str, MethodName); 4] = [
+const METHODS: [(&str, MethodName); 6] = [
     ("cookie", MethodName::Cookie),
     ("application-cookie", MethodName::ApplicationCookie),
     ("header", MethodName::Header),
     ("source-address", MethodName::SourceAddress),
+    ("query", MethodName::Query),
+    ("jwt-claim", MethodName::JwtClaim),
 ];
 
 impl By {
@@ -117,6 +128,17 @@ impl By {
                 Method::SourceAddress {
                     ipv4_prefix: table.optional("ipv4_prefix", integer),
                     ipv6_prefix: table.optional("ipv6_prefix", integer),
+                },
+            ),
+            MethodName::Query => (
+                "an [[affinity.by]] with method \"query\"",
+                Method::Query { name: table.required("name", "\"session\"", text) },
+            ),
+            MethodName::JwtClaim => (
+                "an [[affinity.by]] with method \"jwt-claim\"",
+                Method::JwtClaim {
+                    header: table.optional("header", text),
+                    claim: table.required("claim", "\"sub\"", text),
                 },
             ),
         };
