@@ -356,7 +356,10 @@ impl Cluster {
 
     /// Ends consensus and waits until it has. The shutdown token should have been triggered.
     pub async fn stop(&self) {
-        if let Err(error) = self.shared.raft.shutdown().await {
+        let raft = self.shared.raft.clone();
+        // A task of its own: openraft panics in every other call when this one is dropped before its end.
+        let stopping = tokio::spawn(async move { raft.shutdown().await });
+        if let Err(error) | Ok(Err(error)) = stopping.await {
             tracing::debug!(%error, "consensus had ended already");
         }
     }

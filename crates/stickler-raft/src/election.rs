@@ -144,13 +144,12 @@ impl Elector {
                 return Some(());
             }
             let long = self.clock.now() >= begun + LONGEST;
-            let (current, leader) = {
-                let now = self.metrics.borrow_and_update();
-                (now.vote.leader_id.term, now.current_leader)
-            };
-            if long && leader.is_some() {
+            if long && self.metrics.borrow_and_update().current_leader.is_some() {
                 return Some(());
             }
+            // Not from the metrics, which are as old as the sync of a vote is long: an election that has just
+            // begun would be begun anew.
+            let current = self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await.ok()?;
             if current > term {
                 // An election has begun. Another request would begin it anew.
                 term = current;

@@ -122,11 +122,14 @@ struct Session {
     /// Whether the client has logged in and was not told its new identifier. The one that it has may end
     /// with the grace of old names.
     renaming: bool,
+    /// Whether an answer to such a request was lost, and the client was told no new identifier since.
+    renamed_unheard: bool,
 }
 
 impl Session {
     fn new(kind: Kind, number: u64) -> Self {
-        Self { number, cookies: BTreeMap::new(), record: Record::new(kind), renaming: false }
+        let record = Record::new(kind);
+        Self { number, cookies: BTreeMap::new(), record, renaming: false, renamed_unheard: false }
     }
 }
 
@@ -266,6 +269,7 @@ impl Client {
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
+                self.session.renamed_unheard |= self.session.renaming;
                 ledger.count("requests of unknown outcome");
                 ledger.note(&self.name, format_args!("via {node}: {}", error.kind()));
                 return false;
@@ -274,12 +278,17 @@ impl Client {
         let error = reply.header("stickler-error").unwrap_or("-");
         ledger.note(&self.name, format_args!("via {node}: {} {error} {}", reply.status, reply.body.trim()));
         if reply.status != 200 {
+            self.session.renamed_unheard |= self.session.renaming;
             ledger.count("requests refused");
             return false;
         }
         Record::revealed(&ledger, &self.name, &reply);
         self.session.renaming &= reply.cookies().next().is_none();
-        if self.session.renaming {
+        // Whatever the lost answer was: the old identifier may have ended since, and the new one is older than
+        // what has happened under the old one.
+        let unheard = self.session.renamed_unheard;
+        self.session.renamed_unheard &= self.session.renaming;
+        if self.session.renaming || unheard {
             self.session.record = self.session.record.in_doubt();
         }
         let had = self.has_identifier();

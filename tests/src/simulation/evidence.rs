@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId};
 use stickler_core::invariants::History;
+use stickler_core::lease::LEASE;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 
 /// All evidence of a run.
 #[derive(Default)]
 pub struct Evidence {
-    /// The last entry that some node has applied.
-    pub furthest: LogIndex,
+    /// When some node was the first to apply an entry.
+    furthest: Vec<(Duration, LogIndex)>,
+    /// When nodes were seen to take office.
+    offices: Vec<Duration>,
     /// For I1, I2 and I9.
     pub history: History,
     /// What operators have asked for: the session and the epoch that they saw.
@@ -45,6 +48,9 @@ pub struct Evidence {
     /// When a request of a session last left for a shop, or the session was bound or moved.
     used: BTreeMap<KeyHash, Duration>,
 }
+
+/// How long before it is seen an office may have begun to commit.
+const ELECTION: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 struct Routed {
@@ -108,8 +114,31 @@ impl Evidence {
     }
 
     /// Takes in that some node has applied this entry.
-    pub fn has_applied(&mut self, entry: LogIndex) {
-        self.furthest = self.furthest.max(entry);
+    pub fn has_applied(&mut self, at: Duration, entry: LogIndex) {
+        if self.furthest.last().is_none_or(|(_, last)| *last < entry) {
+            self.furthest.push((at, entry));
+        }
+    }
+
+    /// Takes in that a node has taken office.
+    pub fn takes_office(&mut self, at: Duration) {
+        self.offices.push(at);
+    }
+
+    /// What a node that came back at `at` must have applied before it has a lease: everything, but for what came
+    /// after a change of leaders that the old one may not have noticed. That one gives leases by what it knows,
+    /// as long as its last quorum round carries, and the new one announces no stable index meanwhile.
+    #[must_use]
+    pub fn due_when_back(&self, at: Duration) -> LogIndex {
+        let mut until = at;
+        for office in self.offices.iter().rev().filter(|office| **office <= at + ELECTION) {
+            if until.saturating_sub(*office) > LEASE * 11 / 10 {
+                break;
+            }
+            until = until.min(office.saturating_sub(ELECTION));
+        }
+        let known = self.furthest.iter().rev().find(|(at, _)| *at <= until);
+        known.map_or(LogIndex(0), |(_, entry)| *entry)
     }
 
     /// Takes in that an operator has a receipt for the end of an epoch.

@@ -153,7 +153,8 @@ impl Judge {
                 continue;
             }
             self.ledger.count("verdicts judged");
-            let down: BTreeSet<NodeId> = reported_down(before).chain(reported_down(backend)).collect();
+            let said = reported_down(before).chain(reported_down(backend));
+            let down: BTreeSet<NodeId> = said.chain(reported_twice(before, backend)).collect();
             if down.len() * 2 <= view.catalog.voters.len() {
                 self.ledger.violated(format_args!(
                     "I3 NoUnforcedMove: {} is down on the word of {down:?} of {:?}",
@@ -162,6 +163,17 @@ impl Judge {
             }
         }
     }
+}
+
+/// Nodes that have reported again, and up: the entry may have another report of theirs before that one.
+fn reported_twice(before: &BackendRecord, after: &BackendRecord) -> Vec<NodeId> {
+    let again = after.health.reports.iter().filter(|(node, report)| {
+        let known = before.health.reports.get(node);
+        known.is_none_or(|known| {
+            (known.incarnation, known.sequence + 1) < (report.incarnation, report.sequence)
+        })
+    });
+    again.map(|(node, _)| *node).collect()
 }
 
 fn reported_down(backend: &BackendRecord) -> impl Iterator<Item = NodeId> {

@@ -41,8 +41,8 @@ pub struct Observer {
     judge: Judge,
     applied: LogIndex,
     footing: Option<Footing>,
-    /// What some node had applied when this process started, until it holds its first lease.
-    catch_up: Option<LogIndex>,
+    /// When this process started, until it holds its first lease.
+    back: Option<Duration>,
     led: Option<(u64, &'static str, Option<NodeId>)>,
     hashes: u64,
 }
@@ -53,8 +53,8 @@ impl Observer {
     pub fn new(cluster: Cluster, ledger: Ledger) -> Self {
         let node = cluster.node();
         let judge = Judge::new(node, ledger.clone());
-        let (applied, catch_up) = (LogIndex(0), Some(ledger.open().evidence.furthest));
-        Self { node, cluster, ledger, judge, applied, footing: None, catch_up, led: None, hashes: 0 }
+        let (applied, back) = (LogIndex(0), Some(now()));
+        Self { node, cluster, ledger, judge, applied, footing: None, back, led: None, hashes: 0 }
     }
 
     /// Looks until the node is gone; `each` is called at every look.
@@ -93,7 +93,7 @@ impl Observer {
                 self.isolated_and_fed(&view);
             }
             self.applied = view.applied;
-            self.ledger.open().evidence.has_applied(view.applied);
+            self.ledger.open().evidence.has_applied(now(), view.applied);
             self.judge.look(&view);
         }
         if standing.footing == Footing::Leased {
@@ -105,9 +105,9 @@ impl Observer {
 
     /// I5: a node that was away holds its first lease once it has applied what was committed when it came back.
     fn caught_up(&mut self, view: &View) {
-        if let Some(wanted) = self.catch_up.take()
-            && view.applied < wanted
-        {
+        let Some(back) = self.back.take() else { return };
+        let wanted = self.ledger.open().evidence.due_when_back(back);
+        if view.applied < wanted {
             self.ledger.violated(format_args!(
                 "I5 OneOwner: node {} has a lease at entry {}, and {wanted} was applied when it came back",
                 self.node, view.applied
@@ -187,6 +187,7 @@ impl Observer {
         if self.led.replace(led) != Some(led) {
             if self.cluster.leads() {
                 self.ledger.count("terms of office seen");
+                self.ledger.open().evidence.takes_office(now());
             }
             let leader = status.leader.map_or(0, |leader| leader.0);
             self.ledger.note(

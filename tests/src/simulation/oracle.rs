@@ -17,7 +17,8 @@ const DOUBT: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub struct Record {
     kind: Kind,
-    /// When the last request was sent that the session's shop answered.
+    /// When the last request was sent that the session's shop answered; before the first, when this record began,
+    /// since a request without an answer may have begun the session.
     used: Duration,
     /// Until then the session may end although it was just used: it was overdue, and its end on its way.
     doubtful: Duration,
@@ -40,8 +41,7 @@ impl Record {
     /// Of a session that no shop has answered yet.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        let (used, doubtful) = (Duration::ZERO, Duration::ZERO);
-        Self { kind, used, doubtful, home: None, epoch: None, items: BTreeMap::new() }
+        Self { kind, used: now(), doubtful: Duration::ZERO, home: None, epoch: None, items: BTreeMap::new() }
     }
 
     /// Of a session that may have ended, and another one may have begun.
@@ -154,7 +154,7 @@ impl Record {
     /// Whether nobody has used the session for its time. The rates of clocks are trusted to a few parts in
     /// a hundred.
     fn is_overdue(&self) -> bool {
-        self.is_known() && now().saturating_sub(self.used) * 105 / 100 >= idle_timeout(self.kind)
+        now().saturating_sub(self.used) * 105 / 100 >= idle_timeout(self.kind)
     }
 
     fn same_home(

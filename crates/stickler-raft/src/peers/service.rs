@@ -156,8 +156,16 @@ impl PeerService {
     }
 }
 
-fn raft_failed(error: impl std::fmt::Display) -> Status {
-    Status::internal(error.to_string())
+/// Carries a call to consensus to its end, though the peer may have hung up: openraft panics when a call is
+/// dropped while consensus ends.
+async fn to_its_end<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    call: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::spawn(call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Status::internal(error.to_string())),
+        Err(_) => Err(Status::unavailable("this node is stopping")),
+    }
 }
 
 type BodyStream = Pin<Box<dyn Stream<Item = Result<Body, Status>> + Send>>;
@@ -185,28 +193,32 @@ impl Peer for PeerService {
     async fn append(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let question = value(Kind::PeerRequest, request.get_ref())?;
-        let answer = self.raft.append_entries(question).await.map_err(raft_failed)?;
+        let raft = self.raft.clone();
+        let answer = to_its_end(async move { raft.append_entries(question).await }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
     async fn vote(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let question = value(Kind::PeerRequest, request.get_ref())?;
-        let answer = self.raft.vote(question).await.map_err(raft_failed)?;
+        let raft = self.raft.clone();
+        let answer = to_its_end(async move { raft.vote(question).await }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
     async fn pre_vote(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let question = value(Kind::PeerRequest, request.get_ref())?;
-        let answer = self.raft.pre_vote(question).await.map_err(raft_failed)?;
+        let raft = self.raft.clone();
+        let answer = to_its_end(async move { raft.pre_vote(question).await }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
     async fn transfer_leader(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let question = value(Kind::PeerRequest, request.get_ref())?;
-        let answer = self.raft.handle_transfer_leader(question).await.map_err(raft_failed)?;
+        let raft = self.raft.clone();
+        let answer = to_its_end(async move { raft.handle_transfer_leader(question).await }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
@@ -221,8 +233,9 @@ impl Peer for PeerService {
         self.admit(&request)?;
         let (introduction, file) = self.receive(request.into_inner()).await?;
         let snapshot = SnapshotOf::<Types, SnapshotFile> { meta: introduction.meta, snapshot: file };
-        let answer =
-            self.raft.install_full_snapshot(introduction.vote, snapshot).await.map_err(raft_failed)?;
+        let raft = self.raft.clone();
+        let vote = introduction.vote;
+        let answer = to_its_end(async move { raft.install_full_snapshot(vote, snapshot).await }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
@@ -236,6 +249,10 @@ impl Peer for PeerService {
                 async move {
                     let batch: ProposeRequest = value(Kind::PeerRequest, &message?)?;
                     let result = leader_log.propose(batch.commands).await;
+                    if leader_log.has_ended() {
+                        // Ends the stream, so that the peer connects to whoever has this address next.
+                        return Err(Status::unavailable("this node is stopping"));
+                    }
                     encode_answer(batch.number, result)
                 }
             })

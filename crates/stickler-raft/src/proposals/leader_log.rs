@@ -47,6 +47,11 @@ impl LeaderLog {
         self.queue.send(Submitted { commands, reply }).await.map_err(|_| NotCommitted::NotLeading)?;
         outcome.await.unwrap_or(Err(NotCommitted::Unknown))
     }
+
+    /// Whether the node's part in consensus has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.queue.is_closed()
+    }
 }
 
 /// The one task that writes entries of commands.
