@@ -46,8 +46,6 @@ pub(crate) struct Elector {
     clock: Clock,
     lost_leader: mpsc::Receiver<NodeId>,
     metrics: MetricsWatch,
-    /// Who led last, as far as this node knows.
-    last_leader: Option<NodeId>,
 }
 
 type Metrics = openraft::metrics::RaftServerMetrics<Types>;
@@ -65,7 +63,7 @@ enum Vacancy {
 impl Elector {
     pub(crate) fn new(own: NodeId, raft: Raft, clock: Clock, lost_leader: mpsc::Receiver<NodeId>) -> Elector {
         let metrics = raft.server_metrics();
-        Elector { own, raft, clock, lost_leader, metrics, last_leader: None }
+        Elector { own, raft, clock, lost_leader, metrics }
     }
 
     /// Runs until `shutdown`.
@@ -99,10 +97,8 @@ impl Elector {
         loop {
             {
                 let now = self.metrics.borrow_and_update();
-                match now.current_leader {
-                    Some(leader) => self.last_leader = Some(NodeId(leader)),
-                    None if is_voter(&now, self.own) => return Some(Vacancy::Leaderless),
-                    None => {}
+                if now.current_leader.is_none() && is_voter(&now, self.own) {
+                    return Some(Vacancy::Leaderless);
                 }
             }
             tokio::select! {
@@ -116,21 +112,19 @@ impl Elector {
     /// Asks until somebody leads in the place of the one that was lost, or that one has been given the
     /// benefit of the doubt; `None` when consensus has stopped.
     async fn fill(&mut self, vacancy: Vacancy) -> Option<()> {
-        let lost = match vacancy {
-            Vacancy::Lost(leader) => Some(leader),
-            Vacancy::Leaderless => self.last_leader,
-        };
-        let (rank, lost_term) = {
+        let mut failed = 0;
+        let (rank, lost_term, mut patience) = {
             let now = self.metrics.borrow_and_update();
-            (rank(&now, self.own, lost), now.vote.leader_id.term)
+            // Of all voters: who led last is not known to everybody, and no two may have one rank.
+            let rank = rank_of(&now, self.own, None);
+            let patience = match vacancy {
+                Vacancy::Lost(leader) => first_turn(rank_of(&now, self.own, Some(leader))),
+                Vacancy::Leaderless => turn(rank, failed),
+            };
+            (rank, now.vote.leader_id.term, patience)
         };
         tracing::info!(?vacancy, term = lost_term, rank, "nobody leads");
         let mut term = lost_term;
-        let mut failed = 0;
-        let mut patience = match vacancy {
-            Vacancy::Lost(_) => first_turn(rank),
-            Vacancy::Leaderless => turn(rank, failed),
-        };
         let begun = self.clock.now();
         loop {
             // Waits its turn, but no longer than until somebody leads.
@@ -164,7 +158,7 @@ impl Elector {
 }
 
 /// How many voters come before `own`, without the leader that is gone.
-fn rank(metrics: &Metrics, own: NodeId, lost: Option<NodeId>) -> u32 {
+fn rank_of(metrics: &Metrics, own: NodeId, lost: Option<NodeId>) -> u32 {
     let lost = lost.map(|lost| lost.0);
     let voters = metrics.membership_config.membership().voter_ids();
     let before = voters.filter(|voter| Some(*voter) != lost && *voter < own.0).count();
@@ -175,10 +169,10 @@ fn is_voter(metrics: &Metrics, own: NodeId) -> bool {
     metrics.membership_config.membership().voter_ids().any(|voter| voter == own.0)
 }
 
-/// When the node of this rank begins to ask after the connection to the leader broke. Before the others'
+/// When the survivor in this place begins to ask after the connection to the leader broke. Before the others'
 /// leases for the old leader end, nobody can be elected, so that is when the head start begins.
-fn first_turn(rank: u32) -> Duration {
-    if rank == 0 { Duration::ZERO } else { LEADER_LEASE + HEAD_START * rank }
+fn first_turn(place: u32) -> Duration {
+    if place == 0 { Duration::ZERO } else { LEADER_LEASE + HEAD_START * place }
 }
 
 /// How long the node of this rank leaves alone an election that has begun, after `failed` others.

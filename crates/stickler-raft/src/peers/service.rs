@@ -1,5 +1,6 @@
 //! What this node answers to the other nodes.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -225,7 +226,8 @@ impl Peer for PeerService {
     async fn hand_over(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let to = value(Kind::PeerRequest, request.get_ref())?;
-        let answer = hand_over(&self.raft, to).await;
+        let raft = self.raft.clone();
+        let answer = to_its_end(async move { Ok::<_, Infallible>(hand_over(&raft, to).await) }).await?;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
