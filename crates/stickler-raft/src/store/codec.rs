@@ -60,14 +60,9 @@ impl Kind {
     #[must_use]
     pub const fn version(self) -> u16 {
         match self {
-            Self::Identity
-            | Self::LogEntry
-            | Self::Vote
-            | Self::LogPosition
-            | Self::SnapshotMeta
-            | Self::SnapshotRecords
-            | Self::PeerRequest
-            | Self::PeerAnswer => 1,
+            Self::Identity | Self::Vote | Self::LogPosition | Self::SnapshotMeta => 1,
+            // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys.
+            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 2,
         }
     }
 
@@ -244,7 +239,8 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, kind in 0..Kind::ALL.len()) {
             let kind = Kind::ALL[kind];
             let _ = decode::<Value>(kind, &bytes);
-            let mut enveloped = vec![kind as u8, 1, 0];
+            let [low, high] = kind.version().to_le_bytes();
+            let mut enveloped = vec![kind as u8, low, high];
             enveloped.extend(bytes);
             let _ = decode::<Value>(kind, &enveloped);
         }
@@ -294,7 +290,7 @@ mod tests {
     /// A length that a stranger wrote must not reserve memory for what isn't there.
     #[test]
     fn a_forged_length_is_refused() {
-        let forged = [Kind::PeerRequest as u8, 1, 0, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        let forged = [Kind::PeerRequest as u8, 2, 0, 253, 255, 255, 255, 255, 255, 255, 255, 127];
         assert!(matches!(decode::<Vec<u64>>(Kind::PeerRequest, &forged), Err(DecodeError::Malformed { .. })));
     }
 
@@ -302,6 +298,6 @@ mod tests {
     #[test]
     fn the_encoding_is_the_one_on_disk() {
         let value: Value = (300, "ab".to_owned(), Some(vec![9]));
-        assert_eq!(encode(Kind::LogEntry, &value).unwrap(), [2, 1, 0, 251, 44, 1, 2, b'a', b'b', 1, 1, 9]);
+        assert_eq!(encode(Kind::LogEntry, &value).unwrap(), [2, 2, 0, 251, 44, 1, 2, b'a', b'b', 1, 1, 9]);
     }
 }
