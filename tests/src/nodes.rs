@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use stickler_core::document::check_cluster;
 use stickler_core::document::node::{AdminAddress, NodeFile};
-use stickler_core::ids::{BackendId, NodeId};
+use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin};
 use stickler_node::Node;
@@ -195,7 +195,20 @@ impl TestNodes {
         .await;
         let expected = cluster.view().catalog.revision;
         let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
-        cluster.propose(command, SOON, Persistence::Retry).await.expect("the document is applied");
+        let answer =
+            cluster.propose(command, SOON, Persistence::Retry).await.expect("the document is applied");
+        self.known(answer.index).await;
+    }
+
+    /// Waits until all running nodes that hold a lease have applied an entry.
+    async fn known(&self, at: LogIndex) {
+        until("all nodes that hold a lease know", || {
+            let known = self.running().all(|(_, cluster)| {
+                cluster.standing().footing != Footing::Leased || cluster.view().applied >= at
+            });
+            std::future::ready(known.then_some(()))
+        })
+        .await;
     }
 
     /// Changes a backend's admin state.
@@ -215,14 +228,7 @@ impl TestNodes {
         let answer =
             cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
         assert!(matches!(answer.outcome, Outcome::Admin(AdminOutcome::Done(_))), "{answer:?}");
-        let at = answer.index;
-        until("all nodes that hold a lease know", || {
-            let known = self.running().all(|(_, cluster)| {
-                cluster.standing().footing != Footing::Leased || cluster.view().applied >= at
-            });
-            std::future::ready(known.then_some(()))
-        })
-        .await;
+        self.known(answer.index).await;
     }
 
     /// The id of a backend.

@@ -165,6 +165,13 @@ async fn answer(
         _ if fresh && !headers.contains_key("x-no-cookie") => Some(format!("{COOKIE}={session}; Path=/")),
         _ => None,
     };
+    // What a test wants to see in the response.
+    for (name, value) in &headers {
+        if let Some(wanted) = name.as_str().strip_prefix("x-answer-") {
+            let name = http::HeaderName::try_from(wanted).expect("a test asks for a header's name");
+            response.headers_mut().append(name, value.clone());
+        }
+    }
     if let Some(line) = line {
         response.headers_mut().insert("set-cookie", line.parse().expect("a cookie line is plain"));
     }

@@ -38,12 +38,14 @@ pub enum Fault {
     KeepRefusedCookie,
     SendTwice,
     PassForgedFence,
+    ReturnForever,
+    RevealUnbound,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 30] = [
+const DESCRIBED: [Described; 32] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -90,6 +92,12 @@ const DESCRIBED: [Described; 30] = [
     (Fault::KeepRefusedCookie, "keep-refused-cookie", "a cookie whose bind was refused reaches the client"),
     (Fault::SendTwice, "send-twice", "an unsafe request is sent again after it was sent"),
     (Fault::PassForgedFence, "pass-forged-fence", "a client's own fencing headers reach the backend"),
+    (Fault::ReturnForever, "return-forever", "a token without a record brings back a session that has ended"),
+    (
+        Fault::RevealUnbound,
+        "reveal-unbound",
+        "a token says that it is recorded, and its session is not bound",
+    ),
 ];
 
 impl Fault {

@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
 
+use std::time::Duration;
+
 use http::header::{COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use stickler_core::affinity::cookie_header::{cookies, remove_cookie, values};
 use stickler_core::affinity::set_cookie::{Learned, find_application_cookie, remove_set_cookie};
-use stickler_core::affinity::set_cookie_writer::{UnwritableCookie, write_set_cookie};
-use stickler_core::document::cluster::{CookieAttributes, SameSite};
+use stickler_core::affinity::set_cookie_writer::{UnwritableCookie, write_removal, write_set_cookie};
+use stickler_core::document::cluster::{CookieAttributes, RecordWhen, SameSite};
 
 /// 2023-11-14T22:13:20Z.
 const NOW: i64 = 1_700_000_000;
@@ -199,6 +201,11 @@ fn attributes() -> CookieAttributes {
         secure: true,
         http_only: true,
         same_site: SameSite::Lax,
+        max_age: None,
+        partitioned: false,
+        on_cacheable: false,
+        record: RecordWhen::Always,
+        return_window: Duration::from_secs(600),
     }
 }
 
@@ -217,6 +224,16 @@ fn sticklers_cookie_is_written_as_configured_for_the_browser_session() {
     assert_eq!(written(&plain), "stickler=Va-l_ue; Path=/shop floor; Domain=shop.example; SameSite=Strict");
     let everywhere = CookieAttributes { same_site: SameSite::None, ..attributes() };
     assert_eq!(written(&everywhere), "stickler=Va-l_ue; Path=/; Secure; HttpOnly; SameSite=None");
+    let kept =
+        CookieAttributes { max_age: Some(Duration::from_secs(600)), partitioned: true, ..attributes() };
+    assert_eq!(
+        written(&kept),
+        "stickler=Va-l_ue; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax; Partitioned"
+    );
+    assert_eq!(
+        write_removal(&attributes()).unwrap(),
+        "stickler=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+    );
     assert_eq!(format!("{:?}", written(&attributes())), "Sensitive");
 }
 

@@ -12,14 +12,15 @@ use proptest::prelude::*;
 use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, MAX_IDENTIFIER};
 use stickler_core::affinity::learn::{Lesson, learn};
 use stickler_core::affinity::mint::own_cookie;
+use stickler_core::affinity::pattern::Patterns;
 use stickler_core::affinity::recognise::{
-    Carried, Found, MAX_TOKENS, MAX_VALUES, PassedOver, Recognised, recognise,
+    Carried, Found, MAX_TOKENS, MAX_VALUES, PassedOver, Policy, Recognised, recognise,
 };
 use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::affinity::token::Token;
 use stickler_core::document::cluster::{
-    Affinity, CookieAttributes, Method, Otherwise, SameSite, WhenDown, WhenIsolated,
+    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch, KeyHash};
 use stickler_core::time::ClusterTime;
@@ -51,6 +52,9 @@ fn affinity(methods: Vec<Method>) -> Affinity {
         when_down: WhenDown::Rebind,
         when_isolated: WhenIsolated::ServeKnown,
         alias_grace: Duration::from_secs(30),
+        mode: Mode::Keep,
+        ignore: Vec::new(),
+        end_header: None,
     }
 }
 
@@ -62,15 +66,20 @@ fn own() -> Method {
         secure: true,
         http_only: true,
         same_site: SameSite::Lax,
+        max_age: None,
+        partitioned: false,
+        on_cacheable: false,
+        record: RecordWhen::Always,
+        return_window: Duration::from_secs(600),
     })
 }
 
 fn app(name: &str) -> Method {
-    Method::ApplicationCookie { name: name.into() }
+    Method::ApplicationCookie { name: name.into(), path_parameter: None, route_separator: None }
 }
 
 fn header(name: &str, bearer: bool) -> Method {
-    Method::Header { name: name.into(), bearer }
+    Method::Header { name: name.into(), bearer, pattern: None, learn_from_response: None }
 }
 
 fn source() -> Method {
@@ -100,8 +109,18 @@ fn look(methods: Vec<Method>, headers: &HeaderMap) -> Recognised {
 }
 
 fn look_at(methods: Vec<Method>, headers: &HeaderMap, query: Option<&str>, source: &str) -> Recognised {
-    let carried = Carried { headers, query, source: source.parse().unwrap() };
-    recognise(ID, &affinity(methods), &hasher(), &ring(), CLUSTER, carried)
+    let carried = Carried { headers, path: "/", query, source: source.parse().unwrap() };
+    recognise_with(methods, carried)
+}
+
+fn recognise_with(methods: Vec<Method>, carried: Carried<'_>) -> Recognised {
+    with_policy(methods, |policy| recognise(policy, &ring(), CLUSTER, carried))
+}
+
+fn with_policy<T>(methods: Vec<Method>, use_it: impl FnOnce(&Policy<'_>) -> T) -> T {
+    let affinity = affinity(methods);
+    let patterns = Patterns::of_affinities(std::slice::from_ref(&affinity));
+    use_it(&Policy { id: ID, affinity: &affinity, hasher: &hasher(), patterns: &patterns })
 }
 
 fn key(identifier: &Identifier<'_>) -> KeyHash {
@@ -274,7 +293,7 @@ fn stickler_can_name_a_session_only_where_it_makes_the_cookie() {
 fn lesson(methods: Vec<Method>, used: Option<(usize, KeyHash)>, set_cookies: &[&str]) -> Lesson {
     let lines: Vec<_> = set_cookies.iter().map(|line| (SET_COOKIE, *line)).collect();
     let used = used.map(|(method, key)| Found { method, key, token: None });
-    learn(ID, &affinity(methods), &hasher(), used.as_ref(), &request(&lines), NOW)
+    with_policy(methods, |policy| learn(policy, used.as_ref(), &request(&lines), NOW))
 }
 
 #[test]
@@ -345,4 +364,71 @@ proptest! {
         prop_assert!(recognised.found.len() <= MAX_VALUES + 3);
         prop_assert!(recognised.passed_over.len() <= MAX_TOKENS + MAX_VALUES + 4);
     }
+}
+
+#[test]
+fn an_identifier_in_the_path_is_the_one_of_the_cookie_and_comes_after_it() {
+    let methods = || {
+        let path_parameter = Some("jsessionid".to_owned());
+        vec![Method::ApplicationCookie { name: "SID".into(), path_parameter, route_separator: None }]
+    };
+    let keys = |path: &str, headers: &HeaderMap| {
+        let carried = Carried { headers, path, query: None, source: "192.0.2.77".parse().unwrap() };
+        recognise_with(methods(), carried).found.iter().map(|found| found.key).collect::<Vec<_>>()
+    };
+    let cookie = request(&[(COOKIE, "SID=one")]);
+    assert_eq!(keys("/cart;jsessionid=two", &HeaderMap::new()), [app_key("SID", "two")]);
+    assert_eq!(keys("/cart;jsessionid=two", &cookie), [app_key("SID", "one"), app_key("SID", "two")]);
+    assert_eq!(keys("/cart;jsessionid=one", &cookie), [app_key("SID", "one")]);
+}
+
+#[test]
+fn an_identifier_names_its_backend_behind_the_last_separator() {
+    let routes = |value: &str| {
+        let methods = vec![Method::ApplicationCookie {
+            name: "SID".into(),
+            path_parameter: None,
+            route_separator: Some('.'),
+        }];
+        look(methods, &request(&[(COOKIE, &format!("SID={value}"))])).routes
+    };
+    assert_eq!(routes("a.b.web-1"), [(app_key("SID", "a.b.web-1"), "web-1".to_owned())]);
+    assert_eq!(routes("abc"), []);
+    assert_eq!(routes("abc."), []);
+}
+
+fn pattern(name: &str, bearer: bool, pattern: &str) -> Method {
+    let pattern = Some(pattern.to_owned());
+    Method::Header { name: name.into(), bearer, pattern, learn_from_response: Some("X-Token".to_owned()) }
+}
+
+#[test]
+fn a_pattern_cuts_the_identifier_out_of_a_header() {
+    let methods = || vec![pattern("X-User", false, "id=([0-9]+)")];
+    let found = |value| look(methods(), &request(&[(HeaderName::from_static("x-user"), value)])).found;
+    let expected = key(&Identifier::Header { name: "x-user", value: b"17" });
+    assert_eq!(found("v=2; id=17").first().map(|found| found.key), Some(expected));
+    assert_eq!(found("id=x"), []);
+}
+
+#[test]
+fn a_token_learned_from_a_response_header_is_the_one_that_the_client_will_send() {
+    let learned = |method: Method, value: &str| {
+        let headers = request(&[(HeaderName::from_static("x-token"), value)]);
+        with_policy(vec![method], |policy| learn(policy, None, &headers, NOW))
+    };
+    let new = |identifier: &Identifier<'_>| Lesson::NewIdentifier { method: 0, key: key(identifier) };
+    let bearer = || Method::Header {
+        name: "Authorization".into(),
+        bearer: true,
+        pattern: None,
+        learn_from_response: Some("X-Token".into()),
+    };
+    let expected = new(&Identifier::Bearer { name: "authorization", token: b"abc" });
+    assert_eq!(learned(bearer(), "abc"), expected);
+    assert_eq!(learned(bearer(), "Bearer abc"), expected);
+    let cut = pattern("X-User", false, "id=([0-9]+)");
+    assert_eq!(learned(cut.clone(), "id=17"), new(&Identifier::Header { name: "x-user", value: b"17" }));
+    assert_eq!(learned(cut, "nothing"), Lesson::Nothing);
+    assert_eq!(learned(bearer(), &"x".repeat(MAX_IDENTIFIER + 1)), Lesson::Unkeepable { method: 0 });
 }

@@ -91,7 +91,14 @@ fn the_example_means_what_its_keys_say() {
     let cart = &document.affinities[0];
     assert_eq!(cart.max_age, Some(Duration::from_secs(86_400)));
     assert_eq!(cart.idle_timeout, defaults::IDLE_TIMEOUT);
-    assert_eq!(cart.methods[0], Method::ApplicationCookie { name: "JSESSIONID".to_owned() });
+    assert_eq!(
+        cart.methods[0],
+        Method::ApplicationCookie {
+            name: "JSESSIONID".to_owned(),
+            path_parameter: Some("jsessionid".to_owned()),
+            route_separator: Some('.'),
+        }
+    );
     assert_eq!(document.routes[0].host, HostMatch::Exact("shop.example.com".to_owned()));
     assert_eq!(document.routes[1].host, HostMatch::Suffix(".example.com".to_owned()));
     assert_eq!((document.routes[1].pool, document.routes[1].affinity), (1, Some(1)));

@@ -17,6 +17,12 @@ pub fn bearer_token<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> 
     headers.get_all(name).into_iter().find_map(|line| token_of(line.as_bytes().trim_ascii()))
 }
 
+/// A token as the application gives it out, with or without the scheme `Bearer` before it.
+#[must_use]
+pub fn without_scheme(value: &[u8]) -> &[u8] {
+    token_of(value).unwrap_or(value)
+}
+
 fn token_of(credentials: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = credentials.split_at_checked(b"Bearer".len())?;
     if !scheme.eq_ignore_ascii_case(b"Bearer") || rest.first() != Some(&b' ') {

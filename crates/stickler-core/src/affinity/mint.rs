@@ -26,10 +26,6 @@ pub fn mint(affinity_id: AffinityId, hasher: &KeyHasher, random: [u8; 16]) -> Mi
 pub fn own_cookie(affinity: &Affinity) -> Option<(usize, &CookieAttributes)> {
     affinity.methods.iter().enumerate().find_map(|(index, method)| match method {
         Method::Cookie(attributes) => Some((index, attributes)),
-        Method::ApplicationCookie { .. }
-        | Method::Header { .. }
-        | Method::SourceAddress { .. }
-        | Method::Query { .. }
-        | Method::JwtClaim { .. } => None,
+        _ => None,
     })
 }

@@ -6,13 +6,17 @@
 //! and the keys come in as parameters, and nothing in here knows which bindings exist.
 
 pub mod bearer;
+pub mod cacheable;
 pub mod claim;
 mod cookie_date;
 pub mod cookie_header;
 mod cookie_pair;
+pub mod ignore;
 pub mod key;
 pub mod learn;
 pub mod mint;
+pub mod path_parameter;
+pub mod pattern;
 pub mod query;
 pub mod recognise;
 pub mod sealing;

@@ -8,6 +8,8 @@ use super::bearer::{bearer_token, header_value};
 use super::claim::claim;
 use super::cookie_header;
 use super::key::{Identifier, KeyHasher, OversizeIdentifier};
+use super::path_parameter::path_parameter;
+use super::pattern::Patterns;
 use super::query::parameter;
 use super::sealing::{KeyRing, SealingKeyId};
 use super::source::MaskedAddress;
@@ -71,6 +73,8 @@ impl From<OversizeIdentifier> for PassedOver {
 pub struct Recognised {
     /// The identifiers, in the affinity's order of preference; several of one method in the request's order.
     pub found: Vec<Found>,
+    /// The keys of identifiers that name their backend, with what they call it.
+    pub routes: Vec<(KeyHash, String)>,
     /// What was passed over, at most a few for each method.
     pub passed_over: Vec<PassedOver>,
 }
@@ -83,11 +87,26 @@ impl Recognised {
     }
 }
 
+/// An affinity, and what identifiers are read with under it.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// Its id.
+    pub id: AffinityId,
+    /// Its settings.
+    pub affinity: &'a Affinity,
+    /// Makes keys of identifiers.
+    pub hasher: &'a KeyHasher,
+    /// The patterns of its methods, compiled.
+    pub patterns: &'a Patterns,
+}
+
 /// The parts of a request in which identifiers can be.
 #[derive(Clone, Copy)]
 pub struct Carried<'a> {
     /// The request's headers.
     pub headers: &'a HeaderMap,
+    /// The path of its target.
+    pub path: &'a str,
     /// What stands behind the `?` of its target.
     pub query: Option<&'a str>,
     /// The client's address, after whatever trusted proxies said about it.
@@ -98,27 +117,24 @@ pub struct Carried<'a> {
 /// in no request.
 #[must_use]
 pub fn recognise(
-    affinity_id: AffinityId,
-    affinity: &Affinity,
-    hasher: &KeyHasher,
+    policy: &Policy<'_>,
     ring: &KeyRing,
     cluster: ClusterId,
     carried: Carried<'_>,
 ) -> Recognised {
-    let Carried { headers, query, source } = carried;
-    let mut look = Look { affinity_id, hasher, headers, recognised: Recognised::default() };
-    for (index, method) in affinity.methods.iter().enumerate() {
+    let Carried { headers, path, query, source } = carried;
+    let mut look = Look { policy, headers, recognised: Recognised::default() };
+    for (index, method) in policy.affinity.methods.iter().enumerate() {
         match method {
             Method::Cookie(attributes) => look.for_token(index, &attributes.name, ring, cluster),
-            Method::ApplicationCookie { name } => look.for_application_cookie(index, name),
-            Method::Header { name, bearer: true } => {
-                if let Some(token) = bearer_token(headers, name) {
-                    look.note(index, &Identifier::Bearer { name, token });
-                }
+            Method::ApplicationCookie { name, path_parameter, route_separator } => {
+                look.for_application_cookie(index, name, path_parameter.as_deref(), *route_separator, path);
             }
-            Method::Header { name, bearer: false } => {
-                if let Some(value) = header_value(headers, name) {
-                    look.note(index, &Identifier::Header { name, value });
+            Method::Header { name, bearer, pattern, .. } => {
+                let value = if *bearer { bearer_token(headers, name) } else { header_value(headers, name) };
+                let value = value.and_then(|value| policy.cut(pattern.as_deref(), value));
+                if let Some(value) = value {
+                    look.note(index, &Policy::identifier_of_header(name, *bearer, value));
                 }
             }
             Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
@@ -140,19 +156,49 @@ pub fn recognise(
     look.recognised
 }
 
+impl Policy<'_> {
+    /// What of a header's value is the identifier; `None` when the method's pattern is not in it.
+    #[must_use]
+    pub fn cut<'v>(&self, pattern: Option<&str>, value: &'v [u8]) -> Option<&'v [u8]> {
+        match pattern {
+            Some(pattern) => self.patterns.find(pattern, value),
+            None => Some(value),
+        }
+    }
+
+    /// The identifier that a header of this name has.
+    #[must_use]
+    pub const fn identifier_of_header<'v>(name: &'v str, bearer: bool, value: &'v [u8]) -> Identifier<'v> {
+        if bearer { Identifier::Bearer { name, token: value } } else { Identifier::Header { name, value } }
+    }
+
+    /// The key of an identifier under this affinity.
+    ///
+    /// # Errors
+    /// When the identifier is too long to be one.
+    pub fn key(&self, identifier: &Identifier<'_>) -> Result<KeyHash, OversizeIdentifier> {
+        self.hasher.key(self.id, identifier)
+    }
+}
+
 /// One request being looked at.
 struct Look<'a> {
-    affinity_id: AffinityId,
-    hasher: &'a KeyHasher,
+    policy: &'a Policy<'a>,
     headers: &'a HeaderMap,
     recognised: Recognised,
 }
 
 impl Look<'_> {
-    fn note(&mut self, method: usize, identifier: &Identifier<'_>) {
-        match self.hasher.key(self.affinity_id, identifier) {
-            Ok(key) => self.recognised.found.push(Found { method, key, token: None }),
-            Err(oversize) => self.recognised.passed_over.push(oversize.into()),
+    fn note(&mut self, method: usize, identifier: &Identifier<'_>) -> Option<KeyHash> {
+        match self.policy.key(identifier) {
+            Ok(key) => {
+                self.recognised.found.push(Found { method, key, token: None });
+                Some(key)
+            }
+            Err(oversize) => {
+                self.recognised.passed_over.push(oversize.into());
+                None
+            }
         }
     }
 
@@ -163,9 +209,9 @@ impl Look<'_> {
                 self.recognised.passed_over.push(PassedOver::TooManyCookies);
                 return;
             }
-            match ring.open(cluster, self.affinity_id, text) {
+            match ring.open(cluster, self.policy.id, text) {
                 Ok(token) => {
-                    let key = self.hasher.handle_key(self.affinity_id, token.handle);
+                    let key = self.policy.hasher.handle_key(self.policy.id, token.handle);
                     self.recognised.found.push(Found { method, key, token: Some(token) });
                     return;
                 }
@@ -174,12 +220,21 @@ impl Look<'_> {
         }
     }
 
-    /// Each different value: a client that has the cookie for two paths sends both, and only the bindings
-    /// can tell which of them lives. An empty value names no session.
-    fn for_application_cookie(&mut self, method: usize, name: &str) {
+    /// Each different value: a client that has the cookie for two paths sends both, and only the bindings can tell
+    /// which of them lives. An empty value names no session. What stands in the path comes last: a client that sends
+    /// cookies goes by its cookie.
+    fn for_application_cookie(
+        &mut self,
+        method: usize,
+        name: &str,
+        parameter: Option<&str>,
+        separator: Option<char>,
+        path: &str,
+    ) {
         let mut seen: [&[u8]; MAX_VALUES] = [b""; MAX_VALUES];
         let mut count = 0;
-        for value in cookie_header::values(self.headers, name) {
+        let in_path = parameter.and_then(|name| path_parameter(path, name)).map(str::as_bytes);
+        for value in cookie_header::values(self.headers, name).chain(in_path) {
             if value.is_empty() || seen[..count].contains(&value) {
                 continue;
             }
@@ -189,7 +244,18 @@ impl Look<'_> {
             }
             seen[count] = value;
             count += 1;
-            self.note(method, &Identifier::ApplicationCookie { name, value });
+            let key = self.note(method, &Identifier::ApplicationCookie { name, value });
+            if let (Some(key), Some(route)) =
+                (key, separator.and_then(|separator| route_in(value, separator)))
+            {
+                self.recognised.routes.push((key, route.to_owned()));
+            }
         }
     }
+}
+
+/// The name of a backend behind the last `separator` of an identifier.
+fn route_in(value: &[u8], separator: char) -> Option<&str> {
+    let (_, route) = std::str::from_utf8(value).ok()?.rsplit_once(separator)?;
+    (!route.is_empty()).then_some(route)
 }

@@ -1,5 +1,7 @@
 //! The `Set-Cookie` line of Stickler's own cookie.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 use thiserror::Error;
 
@@ -23,8 +25,8 @@ pub enum UnwritableCookie {
     Domain,
 }
 
-/// The value of the `Set-Cookie` header that gives `sealed` to the client: a cookie of the browser session,
-/// without `Max-Age` or `Expires`, since the binding's life is the cluster's to decide.
+/// The value of the `Set-Cookie` header that gives `sealed` to the client. Without a configured age it is a cookie of
+/// the browser session, since the binding's life is the cluster's to decide.
 ///
 /// # Errors
 /// When an attribute can't stand in a cookie. A checked document doesn't have such attributes; the check
@@ -33,7 +35,24 @@ pub fn write_set_cookie(
     attributes: &CookieAttributes,
     sealed: &str,
 ) -> Result<HeaderValue, UnwritableCookie> {
-    let CookieAttributes { name, path, domain, secure, http_only, same_site } = attributes;
+    write(attributes, sealed, None)
+}
+
+/// The value of the `Set-Cookie` header that takes the cookie away from the client.
+///
+/// # Errors
+/// As for [`write_set_cookie`].
+pub fn write_removal(attributes: &CookieAttributes) -> Result<HeaderValue, UnwritableCookie> {
+    write(attributes, "", Some(Duration::ZERO))
+}
+
+fn write(
+    attributes: &CookieAttributes,
+    sealed: &str,
+    lifetime: Option<Duration>,
+) -> Result<HeaderValue, UnwritableCookie> {
+    let CookieAttributes { name, path, domain, secure, http_only, same_site, max_age, partitioned, .. } =
+        attributes;
     ensure(!name.is_empty() && name.bytes().all(is_token_byte), UnwritableCookie::Name)?;
     ensure(sealed.bytes().all(is_value_byte), UnwritableCookie::Value)?;
     ensure(path.starts_with('/') && path.bytes().all(is_path_byte), UnwritableCookie::Path)?;
@@ -43,6 +62,10 @@ pub fn write_set_cookie(
         ensure(!domain.is_empty() && domain.bytes().all(is_domain_byte), UnwritableCookie::Domain)?;
         line.push_str("; Domain=");
         line.push_str(domain);
+    }
+    if let Some(max_age) = lifetime.or(*max_age) {
+        line.push_str("; Max-Age=");
+        line.push_str(&max_age.as_secs().to_string());
     }
     if *secure {
         line.push_str("; Secure");
@@ -55,6 +78,9 @@ pub fn write_set_cookie(
         SameSite::Strict => "; SameSite=Strict",
         SameSite::None => "; SameSite=None",
     });
+    if *partitioned {
+        line.push_str("; Partitioned");
+    }
     let mut value = HeaderValue::try_from(line).expect("each part was found to be printable ASCII");
     // Keeps the token out of Debug output, and out of the tables of header compression.
     value.set_sensitive(true);

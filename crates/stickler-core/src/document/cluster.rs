@@ -105,6 +105,8 @@ pub struct Backend {
     pub weight: u32,
     /// The most sessions that may be bound to it; `None` is no cap.
     pub max_sessions: Option<u64>,
+    /// What the application puts into its identifiers to name this backend; `None`: its name.
+    pub route: Option<String>,
 }
 
 /// A named policy: how a session is recognised, how long it lasts, what happens when its backend is gone.
@@ -128,6 +130,33 @@ pub struct Affinity {
     pub when_isolated: WhenIsolated,
     /// How long the old identifier of a session lives on after the application changed it.
     pub alias_grace: Duration,
+    /// Whether requests go by its sessions.
+    pub mode: Mode,
+    /// Requests that need no session: they neither begin one nor go by one.
+    pub ignore: Vec<PathPattern>,
+    /// A response with this header ends the session by which its request went.
+    pub end_header: Option<String>,
+}
+
+/// What an affinity does with its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Requests go by their sessions.
+    Keep,
+    /// Sessions are recognised and recorded, and requests go without them: how many would have gone elsewhere
+    /// is counted.
+    Observe,
+    /// Sessions that are bound are kept, and none is bound any more.
+    Retire,
+}
+
+/// Paths that an affinity ignores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathPattern {
+    /// Whole segments from the path's beginning, in the form that `routes::matching_form` gives.
+    Prefix(String),
+    /// What a path ends with, as in `*.css`; compared without regard to case.
+    Suffix(String),
 }
 
 /// One way to recognise a session.
@@ -139,6 +168,12 @@ pub enum Method {
     ApplicationCookie {
         /// The cookie's name; compared case-sensitively (RFC 6265).
         name: String,
+        /// The same identifier may stand in the path of a request under this name (`;jsessionid=…`), as
+        /// applications write it for clients without cookies.
+        path_parameter: Option<String>,
+        /// The character behind which the identifier names its backend (`JSESSIONID=….web-1`): a session that is
+        /// not known yet begins there.
+        route_separator: Option<char>,
     },
     /// The value of a request header.
     Header {
@@ -146,6 +181,10 @@ pub enum Method {
         name: String,
         /// Take what stands behind the scheme `Bearer`, and nothing else.
         bearer: bool,
+        /// A regular expression: its first group, or else all of its match, is the identifier.
+        pattern: Option<String>,
+        /// A response header in which the application gives the client what it will send.
+        learn_from_response: Option<String>,
     },
     /// The client's address, cut to a prefix.
     SourceAddress {
@@ -183,6 +222,25 @@ pub struct CookieAttributes {
     pub http_only: bool,
     /// `SameSite` attribute.
     pub same_site: SameSite,
+    /// `Max-Age` attribute; `None` leaves it out: a cookie of the browser session.
+    pub max_age: Option<Duration>,
+    /// `Partitioned` attribute.
+    pub partitioned: bool,
+    /// Set it on responses that shared caches may keep, too, and make those private.
+    pub on_cacheable: bool,
+    /// When its session is bound.
+    pub record: RecordWhen,
+    /// How long a token without a record can bring its session back to the backend that it names.
+    pub return_window: Duration,
+}
+
+/// When the session of Stickler's cookie is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecordWhen {
+    /// With the first response, which waits for the commit.
+    Always,
+    /// When the client shows its token for the first time: one that never comes back costs no record.
+    OnReturn,
 }
 
 /// The `SameSite` attribute of a cookie.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::cluster::{Balance, Otherwise, SameSite, WhenDown, WhenIsolated};
+use super::cluster::{Balance, Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated};
 
 /// `limits.max_bindings`.
 pub const MAX_BINDINGS: u64 = 1_000_000;
@@ -42,6 +42,9 @@ pub const WHEN_ISOLATED: WhenIsolated = WhenIsolated::ServeKnown;
 /// `affinity.alias_grace`: longer than requests that left the browser with the old cookie take.
 pub const ALIAS_GRACE: Duration = Duration::from_secs(10);
 
+/// `affinity.mode`.
+pub const MODE: Mode = Mode::Keep;
+
 /// `affinity.by.name` of the method "cookie".
 pub const COOKIE_NAME: &str = "STICKLER";
 /// `affinity.by.path` of the method "cookie".
@@ -53,6 +56,14 @@ pub const COOKIE_SECURE: bool = false;
 pub const COOKIE_HTTP_ONLY: bool = true;
 /// `affinity.by.same_site` of the method "cookie".
 pub const COOKIE_SAME_SITE: SameSite = SameSite::Lax;
+/// `affinity.by.partitioned` of the method "cookie".
+pub const COOKIE_PARTITIONED: bool = false;
+/// `affinity.by.on_cacheable` of the method "cookie": what all clients share belongs to none of them.
+pub const COOKIE_ON_CACHEABLE: bool = false;
+/// `affinity.by.record` of the method "cookie".
+pub const COOKIE_RECORD: RecordWhen = RecordWhen::Always;
+/// `affinity.by.return_window` of the method "cookie": between two pages, people read.
+pub const COOKIE_RETURN_WINDOW: Duration = Duration::from_secs(10 * 60);
 /// `affinity.by.bearer` of the method "header".
 pub const BEARER: bool = false;
 /// `affinity.by.header` of the method "jwt-claim".

@@ -15,6 +15,18 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, Complaint> {
         .map_err(|complaint| complaint.help("put it in double quotes"))
 }
 
+/// A list of strings.
+pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, Complaint> {
+    const HELP: &str = "write a list of strings, such as [\"/static\", \"*.css\"]";
+    let list = value.as_array().ok_or_else(|| wrong_kind("a list of strings", value).help(HELP))?;
+    let read = |item: &toml::Spanned<DeValue<'_>>| {
+        string(item.get_ref(), "a list of strings")
+            .map(str::to_owned)
+            .map_err(|complaint| complaint.help(HELP))
+    };
+    list.iter().map(read).collect()
+}
+
 /// `true` or `false`.
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Complaint> {
     value

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 /// - Percent-encoded letters, digits, `-`, `.`, `_` and `~` are decoded, once; the digits of other
 ///   encodings are in upper case. An encoded slash (`%2F`) stays encoded: it does not part segments.
 /// - The segments `.` and `..` are resolved, and never lead above `/`. Empty segments (`//`) are left out.
+/// - Parameters of segments (`;name=value`) are left out, so that `/cart;jsessionid=…` is `/cart`, and `/x/..;/admin`,
+///   which some backends resolve, is `/admin`.
 /// - No `/` at the end, unless the path is `/`.
 ///
 /// These are the readings on which RFC 3986 and common backends agree. A backend that reads more into a
-/// path (`%2F` as a slash, `\` as a slash, `;` parameters) has to guard its own paths.
+/// path (`%2F` or `\` as a slash) has to guard its own paths.
 #[must_use]
 pub fn matching_form(path: &str) -> Cow<'_, str> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -30,6 +32,7 @@ pub fn matching_form(path: &str) -> Cow<'_, str> {
 /// Whether a segment is in its matching form already.
 fn is_plain(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
+        && !segment.contains(';')
         && segment.match_indices('%').all(|(place, _)| {
             let digits = segment.as_bytes().get(place + 1..place + 3).unwrap_or_default();
             match decode(digits) {
@@ -45,7 +48,7 @@ fn resolve(path: &str) -> String {
     for segment in path.split('/').skip(1) {
         let start = resolved.len();
         resolved.push('/');
-        push_decoded(&mut resolved, segment);
+        push_decoded(&mut resolved, segment.split(';').next().unwrap_or_default());
         match &resolved[start..] {
             "/" | "/." => resolved.truncate(start),
             "/.." => {

@@ -8,5 +8,5 @@ mod ticket;
 
 pub use choice::{Chooser, choose};
 pub use plan::Plan;
-pub use step::{Refusal, Step, Until, decide, decide_located};
+pub use step::{Held, Mint, Refusal, Step, Until, decide, decide_located};
 pub use ticket::{Routed, Stale, Ticket, validate};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::affinity::key::KeyHasher;
+use crate::affinity::pattern::Patterns;
+use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
 use crate::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use crate::document::cluster::{Affinity, ClusterDocument, Pool, Route};
 use crate::ids::{AffinityId, ClusterId, PoolId, Revision};
@@ -23,6 +25,7 @@ pub struct Plan {
     /// Seals and opens tokens.
     pub ring: KeyRing,
     routes: RouteTable,
+    patterns: Patterns,
     pools: Vec<PoolId>,
     affinities: Vec<AffinityId>,
 }
@@ -40,6 +43,7 @@ impl Plan {
         Some(Self {
             revision: catalog.revision,
             routes: RouteTable::new(&document),
+            patterns: Patterns::of_affinities(&document.affinities),
             pools: catalog.pools.clone(),
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
@@ -59,6 +63,18 @@ impl Plan {
     #[must_use]
     pub fn pool(&self, route: &Route) -> (PoolId, &Pool) {
         (self.pools[route.pool], &self.document.pools[route.pool])
+    }
+
+    /// What identifiers are read with under an affinity of this plan.
+    #[must_use]
+    pub const fn policy<'a>(&'a self, (id, affinity): (AffinityId, &'a Affinity)) -> Policy<'a> {
+        Policy { id, affinity, hasher: &self.hasher, patterns: &self.patterns }
+    }
+
+    /// Every identifier of a request under an affinity.
+    #[must_use]
+    pub fn recognise(&self, affinity: (AffinityId, &Affinity), carried: Carried<'_>) -> Recognised {
+        recognise(&self.policy(affinity), &self.ring, self.cluster, carried)
     }
 
     /// A route's affinity, if it has one.

@@ -2,11 +2,13 @@
 
 use super::plan::Plan;
 use super::ticket::{Routed, Ticket};
+use crate::affinity::learn::learns;
+use crate::affinity::mint::own_cookie;
 use crate::affinity::recognise::{Found, Recognised};
 use crate::affinity::token::Token;
 use crate::deliberate::{self, Fault};
-use crate::document::cluster::{Affinity, Method, Otherwise, WhenDown, WhenIsolated};
-use crate::ids::{AffinityId, Epoch, LogIndex, PoolId};
+use crate::document::cluster::{Affinity, Mode, Otherwise, RecordWhen, WhenDown, WhenIsolated};
+use crate::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use crate::lease::{Footing, Standing};
 use crate::state::{AdminState, BackendRecord, Located, MoveReason, SessionKey, View};
 use crate::time::ClusterTime;
@@ -22,8 +24,8 @@ pub enum Step {
         pool: PoolId,
         /// Choose by the client's address instead of the pool's algorithm.
         by_source: bool,
-        /// Make a session with Stickler's cookie, bound beside the backend's work.
-        mint: bool,
+        /// Whether to make a session with Stickler's cookie.
+        mint: Mint,
     },
     /// Bind this identifier before anything is sent: nobody has seen it yet.
     Place {
@@ -31,6 +33,8 @@ pub enum Step {
         session: SessionKey,
         /// Where to choose from.
         pool: PoolId,
+        /// The backend that holds the session, if anybody does.
+        held: Held,
     },
     /// Move the session, for this reason.
     Move {
@@ -43,6 +47,33 @@ pub enum Step {
     Hold(Until),
     /// Answer it here.
     Refuse(Refusal),
+}
+
+/// Whether a request's response is to carry a new cookie of Stickler's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mint {
+    /// No.
+    No,
+    /// Yes, bound beside the backend's work.
+    Recorded,
+    /// Yes, without a record: it is bound when the client comes back with it.
+    Unrecorded,
+}
+
+/// What an identifier that nobody knows says about where its session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Unknown,
+    /// The application's identifier names a backend.
+    Named(BackendId),
+    /// A token without a record names it.
+    Token {
+        /// The backend.
+        backend: BackendId,
+        /// When the token was sealed.
+        issued: ClusterTime,
+    },
 }
 
 /// What a held request waits for.
@@ -95,16 +126,35 @@ pub fn decide(
     if let Some(token) = newer {
         return decide_by_token(view, standing, affinity, affinity_id, &token, recognised);
     }
-    let unknown = recognised.found.iter().find(|found| found.token.is_none());
-    match unknown {
+    if affinity.mode == Mode::Retire {
+        return Step::Unbound { pool, by_source: affinity.otherwise == Otherwise::Hash, mint: Mint::No };
+    }
+    let may_return = |found: &&Found| {
+        found.token.is_none_or(|token| is_returning(affinity, &token, view.time.max(standing.time)))
+    };
+    match recognised.found.iter().find(may_return) {
+        Some(Found { token: Some(token), key, .. }) => {
+            let session = SessionKey { affinity: affinity_id, key: *key };
+            decide_returning(view, standing, affinity, session, pool, token)
+        }
         Some(found) => match standing.footing {
-            Footing::Leased => Step::Place { session: key_of(found), pool },
+            Footing::Leased => {
+                let held =
+                    named_backend(view, pool, recognised, found.key).map_or(Held::Unknown, Held::Named);
+                Step::Place { session: key_of(found), pool, held }
+            }
             Footing::CatchingUp => Step::Hold(Until::Footing),
             Footing::Isolated => Step::Refuse(Refusal::NoQuorum),
         },
         // Nothing, or a token whose record is gone: a new client.
         None => decide_new(standing, affinity, pool),
     }
+}
+
+/// The backend that an identifier names, if the pool has it.
+fn named_backend(view: &View, pool: PoolId, recognised: &Recognised, key: KeyHash) -> Option<BackendId> {
+    let (_, route) = recognised.routes.iter().find(|(of, _)| *of == key)?;
+    view.catalog.backend_by_route(pool, route)
 }
 
 /// Decides about a request whose session is bound.
@@ -194,17 +244,61 @@ fn decide_by_token(
 
 /// A request that carries no identifier that means anything.
 fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId) -> Step {
-    let mints = affinity.methods.iter().any(|method| matches!(method, Method::Cookie(_)));
-    let learns = affinity.methods.iter().any(|method| matches!(method, Method::ApplicationCookie { .. }));
-    match (mints || learns, standing.footing) {
+    let unbound = |by_source, mint| Step::Unbound { pool, by_source, mint };
+    let record = own_cookie(affinity).map(|(_, attributes)| attributes.record);
+    match (record, standing.footing) {
+        (Some(RecordWhen::Always), Footing::Leased) => return unbound(false, Mint::Recorded),
+        (Some(RecordWhen::OnReturn), Footing::Leased) => return unbound(false, Mint::Unrecorded),
+        // Its token proves the session until the quorum is back.
+        (Some(_), Footing::Isolated) if affinity.when_isolated == WhenIsolated::ServeKnown => {
+            return unbound(false, Mint::Unrecorded);
+        }
+        (None, _) if !learns(affinity) => {}
+        (_, Footing::CatchingUp) => return Step::Hold(Until::Footing),
         // A session that is created now could not be bound.
-        (true, Footing::Isolated) => Step::Refuse(Refusal::NoQuorum),
-        (true, Footing::CatchingUp) => Step::Hold(Until::Footing),
-        (true, Footing::Leased) => Step::Unbound { pool, by_source: false, mint: mints },
-        (false, _) => match affinity.otherwise {
-            Otherwise::Balance => Step::Unbound { pool, by_source: false, mint: false },
-            Otherwise::Hash => Step::Unbound { pool, by_source: true, mint: false },
-            Otherwise::Reject => Step::Refuse(Refusal::NoIdentifier),
+        (_, Footing::Isolated) => return Step::Refuse(Refusal::NoQuorum),
+        (None, Footing::Leased) => return unbound(false, Mint::No),
+    }
+    match affinity.otherwise {
+        Otherwise::Balance => unbound(false, Mint::No),
+        Otherwise::Hash => unbound(true, Mint::No),
+        Otherwise::Reject => Step::Refuse(Refusal::NoIdentifier),
+    }
+}
+
+/// Whether a token without a record is still good.
+fn is_returning(affinity: &Affinity, token: &Token, now: ClusterTime) -> bool {
+    let window = own_cookie(affinity).map(|(_, attributes)| attributes.return_window);
+    !token.recorded && window.is_some_and(|window| token.issued + window >= now)
+}
+
+/// A client shows a token whose session is not bound yet.
+fn decide_returning(
+    view: &View,
+    standing: &Standing,
+    affinity: &Affinity,
+    session: SessionKey,
+    pool: PoolId,
+    token: &Token,
+) -> Step {
+    let backend = view.catalog.backends.get(&token.backend);
+    let gone = why_gone(backend, view.time.max(standing.time)).is_some();
+    match standing.footing {
+        Footing::CatchingUp => Step::Hold(Until::Footing),
+        Footing::Leased | Footing::Isolated if gone && affinity.when_down == WhenDown::Reject => {
+            Step::Refuse(Refusal::BackendGone)
+        }
+        Footing::Leased if gone => Step::Place { session, pool, held: Held::Unknown },
+        Footing::Leased => {
+            let held = Held::Token { backend: token.backend, issued: token.issued };
+            Step::Place { session, pool, held }
+        }
+        Footing::Isolated => match backend.filter(|_| affinity.when_isolated == WhenIsolated::ServeKnown) {
+            Some(_) if gone => Step::Unbound { pool, by_source: false, mint: Mint::Unrecorded },
+            Some(record) => {
+                Step::Forward(Ticket { backend: token.backend, address: record.address, session: None })
+            }
+            None => Step::Refuse(Refusal::Isolated),
         },
     }
 }

@@ -10,7 +10,7 @@ use super::view::{Located, follow};
 use crate::balance::{self, Candidate};
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::Balance;
-use crate::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
+use crate::ids::{BackendId, KeyHash, LogIndex, PoolId};
 use crate::time::ClusterTime;
 
 /// What a refused choice of a backend was short of.
@@ -41,7 +41,10 @@ impl State {
             Ok(_) if deliberate::active(Fault::SecondBinderWins) => self.applied,
             Ok(found) => return found_binding(found, &bind.origin),
             Err(ended_at) if ended_at > bind.seen => return Err(BindRefusal::Ended),
-            Err(ended_at) => ended_at,
+            Err(ended_at) => {
+                self.check_return(bind, ended_at)?;
+                ended_at
+            }
         };
         self.check_room(bind.session, from.is_some())?;
         let (pool, backend, cause) = self.choose(bind, from.is_some())?;
@@ -54,13 +57,27 @@ impl State {
             last_use: self.time,
             usable_from,
             changed_at: self.applied,
+            returned: matches!(bind.origin, Origin::Return { .. }),
         };
         self.put(bind.session, Record::Binding(binding));
         self.schedule_expiry(bind.session, &binding);
         if let Some((key, from)) = from {
-            self.alias(SessionKey { key, ..bind.session }, from.epoch, bind.session.key);
+            self.alias(SessionKey { key, ..bind.session }, &from, bind.session.key);
         }
         Ok(BindOutcome::Bound { session: bind.session, binding, created: true })
+    }
+
+    /// Whether a token without a record may still begin its session: it is not too old, and its session has not begun
+    /// and ended before. Every identifier of Stickler's is a new one, so that any memory of it means that.
+    fn check_return(&self, bind: &Bind, ended_at: LogIndex) -> Result<(), BindRefusal> {
+        let Origin::Return { issued, .. } = bind.origin else { return Ok(()) };
+        if deliberate::active(Fault::ReturnForever) {
+            return Ok(());
+        }
+        if ended_at > LogIndex(0) {
+            return Err(BindRefusal::Ended);
+        }
+        if issued + self.return_window(bind.session) < self.time { Err(BindRefusal::Late) } else { Ok(()) }
     }
 
     /// The binding whose identifier changed, if it still is as the proposer saw it.
@@ -99,12 +116,13 @@ impl State {
             }
             Origin::Inherit { backend, .. } if inherits => (backend, Cause::Inherited),
             Origin::Adopt { backend } | Origin::Inherit { backend, .. } => (backend, Cause::Adopted),
+            Origin::Return { backend, .. } => (backend, Cause::Returned),
         };
         let record = self.catalog.backends.get(&backend).ok_or(BindRefusal::BackendUnusable)?;
         if !record.keeps_bound(self.time) {
             return Err(BindRefusal::BackendUnusable);
         }
-        if self.is_full(backend, record) && cause == Cause::Adopted {
+        if self.is_full(backend, record) && cause != Cause::Inherited {
             return Err(BindRefusal::BackendFull);
         }
         if deliberate::active(Fault::AdoptElsewhere) && cause == Cause::Adopted {
@@ -149,12 +167,19 @@ impl State {
     }
 
     /// Makes an old identifier follow the new one until its grace is over.
-    fn alias(&mut self, session: SessionKey, epoch: Epoch, to: KeyHash) {
+    fn alias(&mut self, session: SessionKey, from: &Binding, to: KeyHash) {
         let Some(policy) = self.catalog.affinity(session.affinity) else { return };
         let until = self.time + policy.alias_grace;
         let usable_from =
             if deliberate::active(Fault::AliasUsableAtOnce) { LogIndex(0) } else { self.applied };
-        let alias = Alias { to, epoch, until, usable_from, changed_at: self.applied };
+        let alias = Alias {
+            to,
+            epoch: from.epoch,
+            until,
+            usable_from,
+            changed_at: self.applied,
+            returned: from.returned,
+        };
         self.put(session, Record::Alias(alias));
     }
 

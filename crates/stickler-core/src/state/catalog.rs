@@ -118,6 +118,16 @@ impl Catalog {
             .map(|(id, backend)| (*id, backend))
     }
 
+    /// The backend of a pool that applications call so in their identifiers.
+    #[must_use]
+    pub fn backend_by_route(&self, pool: PoolId, route: &str) -> Option<BackendId> {
+        let settings = self.pool(pool)?.backends.iter();
+        let mut called =
+            settings.filter(|backend| backend.route.as_deref().unwrap_or(&backend.name) == route);
+        let name = &called.next()?.name;
+        self.backends_of(pool).find(|(_, record)| record.name == *name).map(|(id, _)| id)
+    }
+
     /// Takes `document` in: what keeps its name keeps its id, and a backend that keeps name and address
     /// keeps its state as well. Ids are never given out twice.
     pub(super) fn replace_document(&mut self, document: ClusterDocument, now: ClusterTime) {

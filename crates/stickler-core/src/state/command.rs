@@ -112,6 +112,13 @@ pub enum Origin {
         /// The backend that changed it.
         backend: BackendId,
     },
+    /// A client shows a token without a record: this backend or a refusal, as long as the token is good.
+    Return {
+        /// The backend that the token names.
+        backend: BackendId,
+        /// When the token was sealed.
+        issued: ClusterTime,
+    },
 }
 
 /// Move a binding to another backend, if its epoch is still this one and the reason holds.

@@ -10,6 +10,7 @@ mod counts;
 mod deadlines;
 mod hash;
 mod lifetime;
+mod memory;
 mod operate;
 mod outcome;
 mod rebind;
@@ -19,7 +20,7 @@ mod table;
 mod verdict;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use catalog::{AdminState, BackendRecord, Catalog};
@@ -34,10 +35,10 @@ pub use table::{BindingTable, SnapshotSuperseded};
 pub use verdict::{Health, ReportedHealth, Verdict};
 pub use view::{Located, View};
 
-use crate::deliberate::{self, Fault};
 use crate::ids::{Epoch, LogIndex, NodeId};
 use crate::time::ClusterTime;
 use hash::HashSum;
+use memory::EndedMemory;
 
 /// How many entries the index of deadlines may hold beyond twice the table's before it is made anew.
 const DEADLINES_SPARED: usize = 4096;
@@ -63,8 +64,8 @@ pub struct State {
     records: HashSum,
     /// Derived from the table: how many sessions each backend and affinity has.
     counts: Arc<Counts>,
-    /// Derived from the table: ended records in the order of their end.
-    ended: VecDeque<(LogIndex, SessionKey)>,
+    /// Derived from the table: what is to be forgotten, and when.
+    ended: EndedMemory,
     /// Derived from the table, and not replicated: see `deadlines`.
     deadlines: Arc<Deadlines>,
 }
@@ -157,16 +158,13 @@ impl State {
                 self.counts.add(session.affinity, binding.backend);
             }
             Record::Alias(alias) => self.deadlines.schedule(session, alias.until),
-            Record::Ended(ended) => self.ended.push_back((ended.changed_at, session)),
+            Record::Ended(ended) => self.ended.note(session, &ended),
         }
         self.table.put(&mut self.records, session, record);
     }
 
-    /// Ends a key's epoch: from here on only its memory is left, until no node can route by it.
-    fn end(&mut self, session: SessionKey, epoch: Epoch) {
-        let ended = Ended { epoch, ended_at: self.time, changed_at: self.applied };
-        self.put(session, Record::Ended(ended));
-        // Ended records leave their entry behind. Whoever binds and unbinds in a loop must not grow the index.
+    /// Ended records leave their deadline behind. Whoever binds and unbinds in a loop must not grow the index.
+    fn spare_deadlines(&self) {
         if self.deadlines.len() > 2 * self.table.len() + DEADLINES_SPARED {
             self.reschedule();
         }
@@ -184,24 +182,5 @@ impl State {
             true
         });
         self.deadlines.replace(ends);
-    }
-
-    /// Forgets ended epochs that every node with a lease has seen end, and that no late bind can precede.
-    fn forget_ended(&mut self) {
-        let Some(memory) = self.catalog.limits().map(|limits| limits.ended_memory) else { return };
-        while let Some((at, session)) = self.ended.front().copied() {
-            if let Some(Record::Ended(ended)) = self.table.get(&session)
-                && ended.changed_at == at
-            {
-                // A bind with that very deadline is still accepted at it, so the memory ends after it.
-                let keep = !deliberate::active(Fault::ForgetEndedAtOnce);
-                if keep && (at > self.stable || self.time <= ended.ended_at + memory) {
-                    return;
-                }
-                self.table.forget(&mut self.records, session);
-                self.forgotten = at;
-            }
-            self.ended.pop_front();
-        }
     }
 }

@@ -45,6 +45,8 @@ pub struct Binding {
     pub usable_from: LogIndex,
     /// The log entry that last changed this record.
     pub changed_at: LogIndex,
+    /// The session was begun by a token without a record, of which its client may have more.
+    pub returned: bool,
 }
 
 /// An older identifier of a session whose application gave it a new one.
@@ -60,6 +62,8 @@ pub struct Alias {
     pub usable_from: LogIndex,
     /// The log entry that last changed this record.
     pub changed_at: LogIndex,
+    /// As for a binding.
+    pub returned: bool,
 }
 
 /// The memory of an epoch that ended.
@@ -72,6 +76,8 @@ pub struct Ended {
     /// The log entry that ended it. The next epoch of the key may be used once the stable index has
     /// reached it, and a bind that was proposed by an older view is refused.
     pub changed_at: LogIndex,
+    /// As for a binding: it is remembered until no such token is good any more.
+    pub returned: bool,
 }
 
 /// How a binding came to its backend.
@@ -85,6 +91,8 @@ pub enum Cause {
     Inherited,
     /// Moved there.
     Moved(MoveReason),
+    /// The client came back with a token without a record that names it.
+    Returned,
 }
 
 /// Why a live binding changes its backend (I3). `apply` refuses a move whose reason does not hold in the

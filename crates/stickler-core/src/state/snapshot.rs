@@ -3,7 +3,6 @@
 //! A snapshot is one header and then records, in chunks and in no order. The header's hash covers both, so
 //! that a state that was restored from anything else than what was written is refused.
 
-use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use super::State;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::hash::{HashSum, digest};
+use super::memory::EndedMemory;
 use super::record::{Record, SessionKey};
 use super::table::{BindingTable, SnapshotSuperseded, TableSnapshot};
 use crate::deliberate::{self, Fault};
@@ -130,7 +130,7 @@ impl State {
             table: Arc::new(BindingTable::new()),
             records: HashSum::default(),
             counts: Arc::new(counts),
-            ended: VecDeque::new(),
+            ended: EndedMemory::default(),
             deadlines: Arc::default(),
         }
     }
@@ -156,7 +156,7 @@ impl State {
     /// # Errors
     /// [`RestoreError::NotWhatWasWritten`].
     pub fn finish_restore(mut self, header: &SnapshotHeader) -> Result<Self, RestoreError> {
-        self.ended.make_contiguous().sort_unstable();
+        self.ended.sort();
         self.epoch = if deliberate::active(Fault::RestartEpochs) { Epoch(0) } else { self.epoch };
         let unchecked = [Fault::RestartEpochs, Fault::ForgetPendingMoves, Fault::AcceptTornSnapshot];
         if self.header() == *header || unchecked.into_iter().any(deliberate::active) {

@@ -97,6 +97,20 @@ fn methods_of_an_affinity_are_checked() {
                 &["6:1: `method` is missing from [[affinity.by]] | add method = \"cookie\""],
             ),
             (
+                "{ method = \"header\", name = \"X-A\", pattern = \"(a\" }, { method = \"header\", name = \"X-A\", learn_from_response = \"Set-Cookie\" }",
+                &[
+                    "6:46: `pattern` is not a regular expression: unclosed group | write a regular expression whose first group is the identifier, such as \"sid=([0-9a-f]+)\"",
+                    "6:111: the header \"Set-Cookie\" says nothing about a session | name a header that the application's clients send",
+                ],
+            ),
+            (
+                "{ method = \"application-cookie\", name = \"A\", route_separator = \"..\", path_parameter = \"a b\" }",
+                &[
+                    "6:64: `route_separator` can't be \"..\" | write one character, such as \".\" or \"!\"",
+                    "6:87: \"a b\" can't be the name of a parameter of a path | use letters, digits, \"-\" and \"_\"",
+                ],
+            ),
+            (
                 "{ method = \"jwt\" }",
                 &[
                     "6:12: `method` can't be \"jwt\" | write one of \"cookie\", \"application-cookie\", \"header\", \"source-address\", \"query\", \"jwt-claim\"",
@@ -105,7 +119,7 @@ fn methods_of_an_affinity_are_checked() {
             (
                 "{ method = \"cookie\", bearer = true }",
                 &[
-                    "6:22: unknown key \"bearer\" in an [[affinity.by]] with method \"cookie\" | the keys are method, name, path, domain, secure, http_only, same_site",
+                    "6:22: unknown key \"bearer\" in an [[affinity.by]] with method \"cookie\" | the keys are method, name, path, domain, secure, http_only, same_site, max_age, partitioned, on_cacheable, record, return_window",
                 ],
             ),
             ("3", &["6:1: [[affinity.by]] must be a table, not an integer | write [[affinity.by]]"]),
@@ -131,6 +145,13 @@ fn cookies_that_browsers_would_drop_are_refused() {
                 "same_site = \"none\"",
                 &[
                     "12:40: browsers drop a cookie with same_site \"none\" that is not secure | add secure = true, or write same_site = \"lax\"",
+                ],
+            ),
+            (
+                "partitioned = true, max_age = \"1s\"",
+                &[
+                    "12:42: browsers drop a partitioned cookie that is not secure | add secure = true, or leave `partitioned` out",
+                    "12:58: `max_age` can't be 1s | write a value from 10s to 400d",
                 ],
             ),
             (

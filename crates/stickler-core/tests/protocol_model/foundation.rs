@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Otherwise, Pool, WhenDown,
-    WhenIsolated,
+    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool,
+    WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
@@ -98,6 +98,7 @@ fn document() -> ClusterDocument {
         address: ([127, 0, 0, number], 8080).into(),
         weight: 100,
         max_sessions: None,
+        route: None,
     };
     let pool = Pool {
         name: "shop".to_owned(),
@@ -109,7 +110,12 @@ fn document() -> ClusterDocument {
     };
     let affinity = Affinity {
         name: "cart".to_owned(),
-        methods: vec![Method::Header { name: "cart".to_owned(), bearer: false }],
+        methods: vec![Method::Header {
+            name: "cart".to_owned(),
+            bearer: false,
+            pattern: None,
+            learn_from_response: None,
+        }],
         otherwise: Otherwise::Balance,
         idle_timeout: second * 3600,
         max_age: None,
@@ -117,6 +123,9 @@ fn document() -> ClusterDocument {
         when_down: WhenDown::Rebind,
         when_isolated: WhenIsolated::Refuse,
         alias_grace: second,
+        mode: Mode::Keep,
+        ignore: Vec::new(),
+        end_header: None,
     };
     let (pools, affinities) = (vec![pool], vec![affinity]);
     ClusterDocument {

@@ -232,7 +232,7 @@ impl Moment {
 
 fn recognised(key: u8) -> Recognised {
     let found = Found { method: 0, key: session(key).key, token: None };
-    Recognised { found: vec![found], passed_over: Vec::new() }
+    Recognised { found: vec![found], passed_over: Vec::new(), routes: Vec::new() }
 }
 
 /// A position as the product counts it.

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Otherwise, Pool, WhenDown,
-    WhenIsolated,
+    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool,
+    WhenDown, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
@@ -62,6 +62,7 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         address: ([127, 0, subnet, number], 8).into(),
         weight: 100,
         max_sessions: None,
+        route: None,
     };
     Pool {
         name: name.to_owned(),
@@ -76,7 +77,12 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
 fn affinity(name: &str, idle_seconds: u64) -> Affinity {
     Affinity {
         name: name.to_owned(),
-        methods: vec![Method::Header { name: name.to_owned(), bearer: false }],
+        methods: vec![Method::Header {
+            name: name.to_owned(),
+            bearer: false,
+            pattern: None,
+            learn_from_response: None,
+        }],
         otherwise: Otherwise::Balance,
         idle_timeout: Duration::from_secs(idle_seconds),
         max_age: None,
@@ -84,5 +90,8 @@ fn affinity(name: &str, idle_seconds: u64) -> Affinity {
         when_down: WhenDown::Rebind,
         when_isolated: WhenIsolated::ServeKnown,
         alias_grace: Duration::from_secs(3),
+        mode: Mode::Keep,
+        ignore: Vec::new(),
+        end_header: None,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use stickler_core::affinity::claim::claim;
 use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, OversizeIdentifier};
+use stickler_core::affinity::recognise::Policy;
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::document::cluster::Method;
 use stickler_core::ids::{AffinityId, BackendId, KeyHash};
@@ -159,6 +160,7 @@ const fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Placed => "placed",
         Cause::Adopted => "adopted",
+        Cause::Returned => "returned",
         Cause::Inherited => "inherited",
         Cause::Moved(MoveReason::BackendDown) => "moved: backend down",
         Cause::Moved(MoveReason::BackendMaint) => "moved: backend in maint",
@@ -224,17 +226,16 @@ fn keys_of(view: &View, affinity: AffinityId, identifier: &str) -> Result<Vec<Ke
         let key = match method {
             Method::Cookie(_) => token_handle(&plan, affinity, identifier)
                 .map(|handle| plan.hasher.handle_key(affinity, handle)),
-            Method::ApplicationCookie { name } => {
+            Method::ApplicationCookie { name, .. } => {
                 let value = unquoted(identifier).as_bytes();
                 Some(hash(&plan.hasher, affinity, &Identifier::ApplicationCookie { name, value })?)
             }
-            Method::Header { name, bearer: false } => {
-                let value = identifier.trim_ascii().as_bytes();
-                Some(hash(&plan.hasher, affinity, &Identifier::Header { name, value })?)
-            }
-            Method::Header { name, bearer: true } => {
-                let token = bearer_token(identifier).as_bytes();
-                Some(hash(&plan.hasher, affinity, &Identifier::Bearer { name, token })?)
+            Method::Header { name, bearer, pattern, .. } => {
+                let written = if *bearer { bearer_token(identifier) } else { identifier.trim_ascii() };
+                // The identifier itself, or the whole value that it is cut from.
+                let cut = plan.policy((affinity, policy)).cut(pattern.as_deref(), written.as_bytes());
+                let value = cut.unwrap_or(written.as_bytes());
+                Some(hash(&plan.hasher, affinity, &Policy::identifier_of_header(name, *bearer, value))?)
             }
             Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
                 let address = identifier.trim_ascii().parse::<IpAddr>().ok();

@@ -80,6 +80,17 @@ impl Binder {
         .await
     }
 
+    /// Records a session beside its request.
+    pub(super) fn bind_meanwhile(&self, session: SessionKey, origin: Origin, seen: LogIndex) {
+        let deadline = self.cluster.standing().time.max(self.cluster.view().time) + PATIENCE * 2;
+        self.cluster.submit(Command::Bind(Bind { session, origin, seen, deadline }), PATIENCE);
+    }
+
+    /// Moves a session beside its request.
+    pub(super) fn rebind_meanwhile(&self, rebind: Rebind) {
+        self.cluster.submit(Command::Rebind(rebind), PATIENCE);
+    }
+
     /// Ends a session that its application has ended. Nobody waits for it.
     pub(super) fn unbind(&self, unbind: Unbind) {
         self.cluster.submit(Command::Unbind(unbind), PATIENCE);

@@ -13,7 +13,7 @@ use stickler_core::state::{BindOutcome, Origin, SessionKey};
 use stickler_raft::ProposeError;
 use stickler_rt::Shutdown;
 
-use super::reveal::Minting;
+use super::own_cookie::Minting;
 use super::steps::{Decided, Router, Routing, no_backend};
 use crate::body::Body;
 use crate::exchange::{Destination, Timeouts};
@@ -37,11 +37,14 @@ const TUNNEL: Duration = Duration::from_secs(3600);
 /// Pause before a bound session's backend is tried again, while the voters probe it.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// What came of the bind of a session with Stickler's cookie; `None` where none was asked for.
+pub(super) type Bound = Option<Result<BindOutcome, ProposeError>>;
+
 /// What came of an exchange, with the bind that ran beside it.
 pub(super) struct Exchanged {
     pub(super) response: Response<Body>,
     pub(super) ticket: Ticket,
-    pub(super) minting: Option<(Minting, Result<BindOutcome, ProposeError>)>,
+    pub(super) minting: Option<(Minting, Bound)>,
     /// The applied index before the request was sent.
     pub(super) seen: LogIndex,
 }
@@ -68,7 +71,7 @@ impl Router {
                 Ok(exchanged) => return self.reveal(routing, exchanged).await,
                 Err(error) => error,
             };
-            let (Decided::Ticket(ticket) | Decided::Mint(ticket)) = decided;
+            let ticket = decided.ticket();
             if error.cause.suspects_backend() {
                 self.proxy.suspicions.raise(ticket.backend);
             }
@@ -118,7 +121,25 @@ impl Router {
                 };
                 let (response, minting, bound) =
                     self.send_minting(routing, ticket, request, affinity_id, seen).await?;
-                Ok(Exchanged { response, ticket: *ticket, minting: Some((minting, bound)), seen })
+                Ok(Exchanged { response, ticket: *ticket, minting: Some((minting, Some(bound))), seen })
+            }
+            Decided::Observed(ticket, routed) => {
+                if let Some((_, affinity)) = routing.affinity {
+                    self.proxy.uses.used(routed, affinity.idle_timeout);
+                }
+                unfence(&mut request);
+                let response = self.exchange(routing, ticket, request, || ()).await?;
+                Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
+            }
+            Decided::MintUnrecorded(ticket) => {
+                let minting = routing.affinity.map(|(affinity_id, _)| self.mint(routing, affinity_id));
+                match &minting {
+                    Some(minting) => fence(&mut request, minting.session.key, None),
+                    None => unfence(&mut request),
+                }
+                let response = self.exchange(routing, ticket, request, || ()).await?;
+                let minting = minting.map(|minting| (minting, None));
+                Ok(Exchanged { response, ticket: *ticket, minting, seen })
             }
         }
     }
@@ -134,11 +155,9 @@ impl Router {
         affinity_id: AffinityId,
         seen: LogIndex,
     ) -> Result<(Response<Body>, Minting, Result<BindOutcome, ProposeError>), ExchangeError<Stale>> {
-        let random = self.chooser.borrow_mut().fill();
-        let Minted { handle, key } = mint(affinity_id, &routing.plan.hasher, random);
-        fence(&mut request, key, None);
-        let session = SessionKey { affinity: affinity_id, key };
-        let bind = self.proxy.binder.bind(session, Origin::Adopt { backend: ticket.backend }, seen);
+        let minting = self.mint(routing, affinity_id);
+        fence(&mut request, minting.session.key, None);
+        let bind = self.proxy.binder.bind(minting.session, Origin::Adopt { backend: ticket.backend }, seen);
         let (leaves, left) = tokio::sync::oneshot::channel::<()>();
         let mut leaves = Some(leaves);
         let bound = async {
@@ -166,7 +185,14 @@ impl Router {
             Some(outcome) => outcome,
             None => bound.await,
         };
-        Ok((response, Minting { handle, session }, outcome))
+        Ok((response, minting, outcome))
+    }
+
+    /// Names a new session.
+    fn mint(&self, routing: &Routing<'_>, affinity: AffinityId) -> Minting {
+        let random = self.chooser.borrow_mut().fill();
+        let Minted { handle, key } = mint(affinity, &routing.plan.hasher, random);
+        Minting { handle, session: SessionKey { affinity, key } }
     }
 
     /// One exchange; the ticket is validated right before a byte leaves, and `leaving` is told.

@@ -3,9 +3,14 @@
 //! gone, 6 forward, 7 set or refresh the cookie, 8 log.
 
 mod binder;
+mod bindings;
 mod chooser;
 mod forward;
+mod learned;
 mod node;
+mod observe;
+mod observed;
+mod own_cookie;
 mod reveal;
 mod steps;
 mod suspicions;
@@ -13,4 +18,5 @@ mod uses;
 mod waiting;
 
 pub use node::{Proxy, ProxyCounters};
+pub use observed::{Observations, Observed};
 pub use steps::Router;

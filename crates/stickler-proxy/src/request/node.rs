@@ -7,6 +7,7 @@ use std::time::Duration;
 use stickler_raft::Cluster;
 
 use super::binder::Binder;
+use super::observed::Observed;
 use super::suspicions::Suspicions;
 use super::uses::UseReporter;
 use crate::in_flight::InFlight;
@@ -23,6 +24,7 @@ pub struct Proxy {
     pub(super) binder: Binder,
     pub(super) uses: UseReporter,
     pub(super) suspicions: Suspicions,
+    pub(super) observed: Observed,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -35,6 +37,7 @@ impl Proxy {
             binder: Binder::new(cluster.clone()),
             uses: UseReporter::start(cluster.clone()),
             suspicions: Suspicions::new(cluster.clone()),
+            observed: Observed::default(),
             counters: Arc::default(),
             cluster,
         }
@@ -44,6 +47,12 @@ impl Proxy {
     #[must_use]
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
+    }
+
+    /// What affinities that only observe have seen.
+    #[must_use]
+    pub const fn observed(&self) -> &Observed {
+        &self.observed
     }
 
     /// What has happened so far.

@@ -8,17 +8,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use stickler_core::affinity::ignore::ignores;
 use stickler_core::affinity::key::Identifier;
-use stickler_core::affinity::recognise::{Carried, PassedOver, Recognised, recognise};
+use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
 use stickler_core::affinity::source::MaskedAddress;
-use stickler_core::document::cluster::{Affinity, Pool, WhenIsolated};
+use stickler_core::document::cluster::{Affinity, Mode, Pool, WhenIsolated};
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
-use stickler_core::routing::{Plan, Refusal, Step, Ticket, Until, choose, decide, decide_located};
-use stickler_core::state::{
-    BindOutcome, BindRefusal, Binding, Located, MoveReason, Origin, Rebind, RebindOutcome, RebindRefusal,
-    SessionKey,
+use stickler_core::routing::{
+    Held, Mint, Plan, Refusal, Routed, Step, Ticket, Until, choose, decide, decide_located,
 };
+use stickler_core::state::{Located, Origin, SessionKey};
 use stickler_raft::ProposeError;
 use stickler_rt::{Moment, Seed, Shutdown};
 
@@ -51,12 +51,23 @@ pub(super) struct Routing<'a> {
     pub(super) pool: &'a Pool,
     pub(super) affinity: Option<(AffinityId, &'a Affinity)>,
     pub(super) recognised: &'a Recognised,
+    /// The request needs no session.
+    pub(super) ignored: bool,
     pub(super) source: IpAddr,
     /// When the request stops waiting for the cluster.
     pub(super) deadline: Moment,
 }
 
 impl Routing<'_> {
+    pub(super) fn policy(&self) -> Option<Policy<'_>> {
+        self.affinity.map(|affinity| self.plan.policy(affinity))
+    }
+
+    /// Whether the affinity only looks on.
+    pub(super) fn observes(&self) -> bool {
+        !self.ignored && self.affinity.is_some_and(|(_, affinity)| affinity.mode == Mode::Observe)
+    }
+
     pub(super) fn when_isolated(&self) -> WhenIsolated {
         Plan::when_isolated(self.affinity.map(|(_, affinity)| affinity))
     }
@@ -67,8 +78,23 @@ impl Routing<'_> {
 pub(super) enum Decided {
     /// By its session, or without one.
     Ticket(Ticket),
-    /// To a chosen backend, which is about to create a session with Stickler's cookie.
+    /// To a chosen backend, with a session by Stickler's cookie that is bound meanwhile.
     Mint(Ticket),
+    /// To a chosen backend, with a session by Stickler's cookie that has no record yet.
+    MintUnrecorded(Ticket),
+    /// To a chosen backend, whatever its session says: the affinity only observes.
+    Observed(Ticket, Routed),
+}
+
+impl Decided {
+    pub(super) const fn ticket(&self) -> Ticket {
+        match self {
+            Self::Ticket(ticket)
+            | Self::Mint(ticket)
+            | Self::MintUnrecorded(ticket)
+            | Self::Observed(ticket, _) => *ticket,
+        }
+    }
 }
 
 impl Router {
@@ -113,15 +139,23 @@ impl Router {
         let affinity = plan.affinity(route);
         // Step 2: affinity key.
         let source = client.peer.ip();
-        let recognised = affinity.map_or_else(Recognised::default, |(id, policy)| {
-            let request = &client.request;
-            let carried = Carried { headers: request.headers(), query: request.uri().query(), source };
-            recognise(id, policy, &plan.hasher, &plan.ring, plan.cluster, carried)
+        let (headers, uri) = (client.request.headers(), client.request.uri());
+        let ignored = affinity.is_some_and(|(_, policy)| ignores(policy, uri.path()));
+        let recognised = affinity.filter(|_| !ignored).map_or_else(Recognised::default, |affinity| {
+            plan.recognise(affinity, Carried { headers, path: uri.path(), query: uri.query(), source })
         });
         self.count_passed_over(&recognised);
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;
-        let routing =
-            Routing { plan: &plan, pool_id, pool, affinity, recognised: &recognised, source, deadline };
+        let routing = Routing {
+            plan: &plan,
+            pool_id,
+            pool,
+            affinity,
+            recognised: &recognised,
+            ignored,
+            source,
+            deadline,
+        };
         self.forward(&routing, client).await
     }
 
@@ -140,6 +174,9 @@ impl Router {
         routing: &Routing<'_>,
         failed: Option<BackendId>,
     ) -> Result<Decided, Answer> {
+        if routing.observes() {
+            return self.observe(routing, failed);
+        }
         let mut known: Option<(Located, SessionKey)> = None;
         loop {
             let step = self.next_step(routing, known.as_ref());
@@ -150,7 +187,11 @@ impl Router {
                 }
                 Step::Unbound { pool, by_source, mint } => {
                     let ticket = self.choose_unbound(routing, pool, by_source, failed)?;
-                    return Ok(if mint { Decided::Mint(ticket) } else { Decided::Ticket(ticket) });
+                    return Ok(match mint {
+                        Mint::No => Decided::Ticket(ticket),
+                        Mint::Recorded => Decided::Mint(ticket),
+                        Mint::Unrecorded => Decided::MintUnrecorded(ticket),
+                    });
                 }
                 Step::Refuse(refusal) => return Err(refused(refusal)),
                 Step::Hold(until) => {
@@ -161,8 +202,21 @@ impl Router {
                             self.proxy.cluster.view().locate(asked).map_or(Some((located, asked)), |_| None);
                     }
                 }
-                Step::Place { session, pool } => {
-                    known = Some(self.place(session, pool, failed).await?);
+                Step::Place { session, pool, held } => {
+                    let holder = match held {
+                        Held::Unknown => None,
+                        Held::Named(backend) => Some((backend, Origin::Adopt { backend })),
+                        Held::Token { backend, issued } => {
+                            Some((backend, Origin::Return { backend, issued }))
+                        }
+                    };
+                    known = match holder.filter(|(backend, _)| failed != Some(*backend)) {
+                        Some((_, origin)) => self.adopt(session, origin).await?,
+                        None => None,
+                    };
+                    if known.is_none() {
+                        known = Some(self.place(session, pool, failed).await?);
+                    }
                 }
                 Step::Move { located, reason } => {
                     let asked = known.map_or(located.session, |(_, asked)| asked);
@@ -174,11 +228,11 @@ impl Router {
 
     /// Step 3: what to do, by the state at this moment. `known` is what the leader has just answered, which
     /// this node may have yet to apply.
-    fn next_step(&self, routing: &Routing<'_>, known: Option<&(Located, SessionKey)>) -> Step {
+    pub(super) fn next_step(&self, routing: &Routing<'_>, known: Option<&(Located, SessionKey)>) -> Step {
         let view = self.proxy.cluster.view();
         let standing = self.proxy.cluster.standing();
-        let Some((affinity_id, affinity)) = routing.affinity else {
-            return Step::Unbound { pool: routing.pool_id, by_source: false, mint: false };
+        let Some((affinity_id, affinity)) = routing.affinity.filter(|_| !routing.ignored) else {
+            return Step::Unbound { pool: routing.pool_id, by_source: false, mint: Mint::No };
         };
         match known {
             Some((located, asked)) => {
@@ -196,7 +250,7 @@ impl Router {
     }
 
     /// A backend for a request without a session.
-    fn choose_unbound(
+    pub(super) fn choose_unbound(
         &self,
         routing: &Routing<'_>,
         pool: PoolId,
@@ -221,71 +275,6 @@ impl Router {
         ProxyCounters::count(&self.proxy.counters.held);
         if wait(&self.proxy.cluster, until, deadline).await { Ok(()) } else { Err(held_too_long(until)) }
     }
-
-    /// Step 4: binds a key that nobody has seen.
-    async fn place(
-        &self,
-        session: SessionKey,
-        pool: PoolId,
-        failed: Option<BackendId>,
-    ) -> Result<(Located, SessionKey), Answer> {
-        let candidate = {
-            let view = self.proxy.cluster.view();
-            choose(&view, pool, Some(session.key), failed, &mut *self.chooser.borrow_mut())
-        };
-        let mut ended_before = false;
-        loop {
-            let origin = Origin::Place { pool, candidate };
-            match self.proxy.binder.place(session, origin).await.map_err(not_proposed)? {
-                BindOutcome::Bound { session: under, binding, created } => {
-                    if created {
-                        ProxyCounters::count(&self.proxy.counters.bound);
-                    }
-                    let located = Located { session: under, binding, usable_from: binding.usable_from };
-                    return Ok((located, session));
-                }
-                // The session ended after this node looked; it looks again and starts another.
-                BindOutcome::Refused(BindRefusal::Ended) if !ended_before => ended_before = true,
-                BindOutcome::Refused(refusal) => return Err(bind_refused(refusal)),
-            }
-        }
-    }
-
-    /// Step 5: moves a session whose backend is gone. `None` when it has ended meanwhile.
-    async fn rebind(
-        &self,
-        routing: &Routing<'_>,
-        located: &Located,
-        reason: MoveReason,
-    ) -> Result<Option<Located>, Answer> {
-        let candidate = {
-            let view = self.proxy.cluster.view();
-            let except = Some(located.binding.backend);
-            // A session whose pool was removed goes to the pool of its route.
-            let own = located.binding.pool;
-            let pool = view.catalog.pool(own).map_or(routing.pool_id, |_| own);
-            choose(&view, pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
-        };
-        let epoch = located.binding.epoch;
-        let rebind = Rebind { session: located.session, epoch, reason, candidate };
-        let found = |binding: Binding| Located {
-            session: located.session,
-            binding,
-            usable_from: binding.usable_from,
-        };
-        match self.proxy.binder.rebind(rebind).await.map_err(not_proposed)? {
-            RebindOutcome::Moved(binding) => {
-                ProxyCounters::count(&self.proxy.counters.moved);
-                Ok(Some(found(binding)))
-            }
-            RebindOutcome::Superseded(binding) => Ok(Some(found(binding))),
-            // The backend came back, or the session ended, while this was on its way.
-            RebindOutcome::NotBound | RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold) => Ok(None),
-            RebindOutcome::Refused(RebindRefusal::NoBackend | RebindRefusal::BackendFull) => {
-                Err(no_backend())
-            }
-        }
-    }
 }
 
 impl Handler for Router {
@@ -309,7 +298,7 @@ impl Handler for Router {
     }
 }
 
-fn unavailable(name: &'static str, text: &'static str) -> Answer {
+pub(super) fn unavailable(name: &'static str, text: &'static str) -> Answer {
     Answer::new(StatusCode::SERVICE_UNAVAILABLE, name, text).retry_after(TRY_AGAIN)
 }
 
@@ -340,20 +329,6 @@ fn refused(refusal: Refusal) -> Answer {
         Refusal::BackendGone => unavailable("backend-gone", "the backend of this session is away"),
         Refusal::Isolated => unavailable("isolated", "this node can't reach the cluster"),
         Refusal::NoQuorum => unavailable("no-quorum", "the cluster can't take new sessions right now"),
-    }
-}
-
-fn bind_refused(refusal: BindRefusal) -> Answer {
-    match refusal {
-        BindRefusal::NoBackend => no_backend(),
-        BindRefusal::BackendFull => unavailable("backends-full", "no backend has room for another session"),
-        BindRefusal::AffinityFull => unavailable("affinity-full", "there is no room for another session"),
-        BindRefusal::TableFull => unavailable("table-full", "there is no room for another session"),
-        BindRefusal::BackendUnusable
-        | BindRefusal::OnAnotherBackend
-        | BindRefusal::Ended
-        | BindRefusal::Late
-        | BindRefusal::Unknown => unavailable("bind-refused", "the session could not be bound"),
     }
 }
 

@@ -1,36 +1,13 @@
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::cluster::all;
-use super::{
-    DAY, HOUR, SECOND, Unique, cookie, duration_within, is_token, name, no_longer_than, number, or_default,
-};
-use crate::document::cluster::{Affinity, Method};
+use super::method::{check_fit_header, check_methods};
+use super::{DAY, HOUR, SECOND, Unique, duration_within, name, no_longer_than, or_default};
+use crate::document::cluster::{Affinity, PathPattern};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Report, quoted};
 use crate::document::written::{self, Written};
-
-/// Headers that belong to one connection, to the framing of a message, or to something that Stickler does
-/// itself. None of them can tell sessions apart.
-const UNFIT_HEADERS: [&str; 13] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// The longest name of a header or cookie.
-pub(super) const LONGEST_NAME: usize = 128;
+use crate::routes::matching_form;
 
 /// Checks all affinities. `None` after a problem was added.
 pub(super) fn check(report: &Report<'_>, written: &[written::affinity::Affinity]) -> Option<Vec<Affinity>> {
@@ -71,135 +48,43 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         when_down: or_default(&written.when_down, defaults::WHEN_DOWN),
         when_isolated: or_default(&written.when_isolated, defaults::WHEN_ISOLATED),
         alias_grace: or_default(&written.alias_grace, defaults::ALIAS_GRACE),
+        mode: or_default(&written.mode, defaults::MODE),
+        ignore: check_ignored(report, &written.ignore),
+        end_header: check_fit_header(report, &written.end_header),
     })
 }
 
-/// What makes two methods of one affinity the same.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Identity {
-    /// Stickler's cookie and the application's share one space of names.
-    Cookie(String),
-    /// In lower case.
-    Header(String),
-    Query(String),
-    /// A header in lower case, and a claim.
-    Claim(String, String),
-}
+/// The most patterns that an affinity ignores: every request is compared with each.
+const MOST_IGNORED: usize = 64;
 
-fn check_methods(report: &Report<'_>, written: &[written::affinity::By]) -> Option<Vec<Method>> {
-    let mut identities = Unique::new("the method with the name");
-    let mut own_cookies = Unique::new("the method");
-    let mut check = |by: &written::affinity::By| {
-        let method = check_method(report, by.method.as_ref()?)?;
-        let (identity, name) = match &method {
-            Method::Cookie(attributes) => {
-                own_cookies.add(report, &by.place, (), "\"cookie\"");
-                (Identity::Cookie(attributes.name.clone()), &attributes.name)
-            }
-            Method::ApplicationCookie { name } => (Identity::Cookie(name.clone()), name),
-            Method::Header { name, .. } => (Identity::Header(name.to_ascii_lowercase()), name),
-            Method::Query { name } => (Identity::Query(name.clone()), name),
-            Method::JwtClaim { header, claim } => {
-                (Identity::Claim(header.to_ascii_lowercase(), claim.clone()), claim)
-            }
-            Method::SourceAddress { .. } => return Some(method),
-        };
-        identities.add(report, &by.place, identity, &quoted(name));
-        Some(method)
+/// The paths that need no session. Those that can't be read have been added.
+fn check_ignored(report: &Report<'_>, written: &Written<Vec<String>>) -> Vec<PathPattern> {
+    let Some(written) = written else { return Vec::new() };
+    if written.get_ref().len() > MOST_IGNORED {
+        let complaint = Complaint::new(format!("`ignore` has more than {MOST_IGNORED} patterns"));
+        report.add(&written.span(), complaint.help("name a common beginning of paths instead"));
+    }
+    let read = |pattern: &String| {
+        let read = path_pattern(pattern);
+        if read.is_none() {
+            let complaint = Complaint::new(format!("`ignore` can't have the pattern {}", quoted(pattern)));
+            let help = "write a path such as \"/static\", or how paths end, such as \"*.css\"";
+            report.add(&written.span(), complaint.help(help));
+        }
+        read
     };
-    let methods: Vec<Option<Method>> = written.iter().map(&mut check).collect();
-    for (by, method) in written.iter().zip(&methods).rev().skip(1) {
-        if matches!(method, Some(Method::SourceAddress { .. })) {
-            let complaint =
-                Complaint::new("every request has a source address, so that no later method is tried");
-            report.add(&by.place, complaint.help("move the method \"source-address\" to the end"));
-        }
-    }
-    methods.into_iter().collect()
+    written.get_ref().iter().filter_map(read).collect()
 }
 
-/// `None` when a name is missing, which has been added.
-fn check_method(report: &Report<'_>, written: &written::affinity::Method) -> Option<Method> {
-    use written::affinity::Method as Form;
-
-    match written {
-        Form::Cookie { name, path, domain, secure, http_only, same_site } => {
-            let attributes = crate::document::cluster::CookieAttributes {
-                name: or_default(name, defaults::COOKIE_NAME.to_owned()),
-                path: or_default(path, defaults::COOKIE_PATH.to_owned()),
-                domain: domain.as_ref().map(|domain| domain.get_ref().to_ascii_lowercase()),
-                secure: or_default(secure, defaults::COOKIE_SECURE),
-                http_only: or_default(http_only, defaults::COOKIE_HTTP_ONLY),
-                same_site: or_default(same_site, defaults::COOKIE_SAME_SITE),
-            };
-            let places = cookie::Places {
-                name: name.as_ref().map(Spanned::span),
-                path: path.as_ref().map(Spanned::span),
-                domain: domain.as_ref().map(Spanned::span),
-                same_site: same_site.as_ref().map(Spanned::span),
-            };
-            cookie::check(report, &attributes, &places);
-            Some(Method::Cookie(attributes))
-        }
-        Form::ApplicationCookie { name } => {
-            check_token(report, "a cookie", name);
-            Some(Method::ApplicationCookie { name: name.as_ref()?.get_ref().clone() })
-        }
-        Form::Header { name, bearer } => {
-            check_token(report, "a header", name);
-            check_header(report, name);
-            let bearer = or_default(bearer, defaults::BEARER);
-            Some(Method::Header { name: name.as_ref()?.get_ref().clone(), bearer })
-        }
-        Form::SourceAddress { ipv4_prefix, ipv6_prefix } => Some(Method::SourceAddress {
-            ipv4_prefix: number(report, "ipv4_prefix", ipv4_prefix, 1..=32, defaults::IPV4_PREFIX),
-            ipv6_prefix: number(report, "ipv6_prefix", ipv6_prefix, 1..=128, defaults::IPV6_PREFIX),
-        }),
-        Form::Query { name } => {
-            check_text(report, "a query's parameter", name);
-            Some(Method::Query { name: name.as_ref()?.get_ref().clone() })
-        }
-        Form::JwtClaim { header, claim } => {
-            check_token(report, "a header", header);
-            check_header(report, header);
-            check_text(report, "a claim", claim);
-            let header = or_default(header, defaults::CLAIM_HEADER.to_owned());
-            Some(Method::JwtClaim { header, claim: claim.as_ref()?.get_ref().clone() })
-        }
+fn path_pattern(pattern: &str) -> Option<PathPattern> {
+    let plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?#;".contains(&byte))
+    };
+    if let Some(suffix) = pattern.strip_prefix('*') {
+        return (plain(suffix) && !suffix.contains('/'))
+            .then(|| PathPattern::Suffix(suffix.to_ascii_lowercase()));
     }
-}
-
-/// Adds a problem when `name` can't be the name of `what`.
-fn check_token(report: &Report<'_>, what: &str, name: &Written<String>) {
-    let Some(name) = name else { return };
-    if !is_token(name.get_ref()) || name.get_ref().len() > LONGEST_NAME {
-        let complaint = Complaint::new(format!("{} can't be the name of {what}", quoted(name.get_ref())));
-        report.add(&name.span(), complaint.help("use letters, digits, \"-\" and \"_\""));
-    }
-}
-
-/// Adds a problem when `name` is empty or too long for the name of `what`. Any character can be in it.
-fn check_text(report: &Report<'_>, what: &str, name: &Written<String>) {
-    let Some(name) = name else { return };
-    if name.get_ref().is_empty() || name.get_ref().len() > LONGEST_NAME {
-        let complaint = Complaint::new(format!("{} can't be the name of {what}", quoted(name.get_ref())));
-        report.add(&name.span(), complaint.help(format!("a name has 1 to {LONGEST_NAME} bytes")));
-    }
-}
-
-fn check_header(report: &Report<'_>, name: &Written<String>) {
-    let Some(name) = name else { return };
-    let lower = name.get_ref().to_ascii_lowercase();
-    let complaint = |why: &str| Complaint::new(format!("the header {} {why}", quoted(name.get_ref())));
-    if lower == "cookie" {
-        let complaint = complaint("holds all cookies at once");
-        let help = "use the method \"application-cookie\" with the name of one cookie";
-        report.add(&name.span(), complaint.help(help));
-    } else if UNFIT_HEADERS.contains(&lower.as_str()) {
-        let complaint = complaint("says nothing about a session");
-        report.add(&name.span(), complaint.help("name a header that the application's clients send"));
-    } else if lower.starts_with("stickler-") {
-        let complaint = complaint("is taken out of requests, as are all that start with \"stickler-\"");
-        report.add(&name.span(), complaint.help("name a header that the application's clients send"));
-    }
+    let prefix = pattern.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(pattern);
+    (plain(prefix) && prefix.starts_with('/') && matching_form(prefix) == prefix)
+        .then(|| PathPattern::Prefix(prefix.to_owned()))
 }

@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
 
+use super::method::LONGEST_NAME;
 use super::{
-    HOUR, MILLISECOND, SECOND, Unique, duration_within, name, no_longer_than, number, or_default, within,
+    HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, no_longer_than, number, or_default,
+    within,
 };
 use crate::document::cluster::{Backend, ClusterDocument, HealthCheck, Limits, Listener, Pool};
 use crate::document::defaults;
@@ -98,8 +100,12 @@ fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<P
 
     let mut names = Unique::new("a backend of this pool with the name");
     let mut addresses = Unique::new("a backend of this pool with the address");
+    let mut routes = Unique::new("a backend of this pool with the route");
     let backends = all(written.backends.iter().map(|backend| {
         names.add_name(report, &backend.name);
+        if let Some(route) = &backend.route {
+            routes.add(report, &route.span(), route.get_ref().clone(), &quoted(route.get_ref()));
+        }
         if let Some(address) = &backend.address {
             addresses.add(report, &address.span(), *address.get_ref(), &address.get_ref().to_string());
         }
@@ -171,7 +177,19 @@ fn check_backend(report: &Report<'_>, written: &written::cluster::Backend) -> Op
         address: *written.address.as_ref()?.get_ref(),
         weight,
         max_sessions: written.max_sessions.as_ref().map(|most| *most.get_ref()),
+        route: check_backend_route(report, &written.route),
     })
+}
+
+/// What an application puts behind a session's identifier is short and plain.
+fn check_backend_route(report: &Report<'_>, written: &Written<String>) -> Option<String> {
+    let written = written.as_ref()?;
+    let route = written.get_ref();
+    if !is_token(route) || route.len() > LONGEST_NAME {
+        let complaint = Complaint::new(format!("`route` can't be {}", quoted(route)));
+        report.add(&written.span(), complaint.help("use letters, digits, \"-\" and \"_\""));
+    }
+    Some(route.clone())
 }
 
 /// Adds a problem when nobody can connect to an address.

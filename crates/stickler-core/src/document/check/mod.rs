@@ -1,8 +1,10 @@
 //! From the written to the checked form: defaults, ranges, names, references.
 
 mod affinity;
+mod caps;
 mod cluster;
 mod cookie;
+mod method;
 mod node;
 mod route;
 

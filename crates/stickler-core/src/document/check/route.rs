@@ -48,6 +48,7 @@ pub(super) fn check(report: &Report<'_>, document: &WrittenCluster) -> Option<Ve
         .collect();
     check_shared_affinities(report, document, &routes);
     check_cookies(report, document, &routes);
+    super::caps::check(report, document, &routes);
     all(routes.into_iter())
 }
 

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::Written;
-use crate::document::cluster::{Otherwise, SameSite, WhenDown, WhenIsolated};
+use crate::document::cluster::{Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
-use crate::document::values::{boolean, choice, duration, integer, text};
+use crate::document::values::{boolean, choice, duration, integer, text, texts};
 
 const MAX_METHODS: usize = 8;
 
@@ -19,6 +19,9 @@ pub(in crate::document) struct Affinity {
     pub when_down: Written<WhenDown>,
     pub when_isolated: Written<WhenIsolated>,
     pub alias_grace: Written<Duration>,
+    pub mode: Written<Mode>,
+    pub ignore: Written<Vec<String>>,
+    pub end_header: Written<String>,
 }
 
 /// `[[affinity.by]]`
@@ -36,13 +39,22 @@ pub(in crate::document) enum Method {
         secure: Written<bool>,
         http_only: Written<bool>,
         same_site: Written<SameSite>,
+        max_age: Written<Duration>,
+        partitioned: Written<bool>,
+        on_cacheable: Written<bool>,
+        record: Written<RecordWhen>,
+        return_window: Written<Duration>,
     },
     ApplicationCookie {
         name: Written<String>,
+        path_parameter: Written<String>,
+        route_separator: Written<String>,
     },
     Header {
         name: Written<String>,
         bearer: Written<bool>,
+        pattern: Written<String>,
+        learn_from_response: Written<String>,
     },
     SourceAddress {
         ipv4_prefix: Written<u64>,
@@ -71,6 +83,9 @@ impl Affinity {
             when_down: table.optional("when_down", choice(&WHEN_DOWN)),
             when_isolated: table.optional("when_isolated", choice(&WHEN_ISOLATED)),
             alias_grace: table.optional("alias_grace", duration),
+            mode: table.optional("mode", choice(&MODES)),
+            ignore: table.optional("ignore", texts),
+            end_header: table.optional("end_header", text),
         };
         table.finish();
         affinity
@@ -79,6 +94,7 @@ impl Affinity {
 
 const OTHERWISE: [(&str, Otherwise); 3] =
     [("balance", Otherwise::Balance), ("hash", Otherwise::Hash), ("reject", Otherwise::Reject)];
+const MODES: [(&str, Mode); 3] = [("keep", Mode::Keep), ("observe", Mode::Observe), ("retire", Mode::Retire)];
 const WHEN_DOWN: [(&str, WhenDown); 2] = [("rebind", WhenDown::Rebind), ("reject", WhenDown::Reject)];
 const WHEN_ISOLATED: [(&str, WhenIsolated); 2] =
     [("serve-known", WhenIsolated::ServeKnown), ("refuse", WhenIsolated::Refuse)];
@@ -114,13 +130,19 @@ impl By {
             MethodName::Cookie => ("an [[affinity.by]] with method \"cookie\"", read_cookie(&mut table)),
             MethodName::ApplicationCookie => (
                 "an [[affinity.by]] with method \"application-cookie\"",
-                Method::ApplicationCookie { name: table.required("name", "\"JSESSIONID\"", text) },
+                Method::ApplicationCookie {
+                    name: table.required("name", "\"JSESSIONID\"", text),
+                    path_parameter: table.optional("path_parameter", text),
+                    route_separator: table.optional("route_separator", text),
+                },
             ),
             MethodName::Header => (
                 "an [[affinity.by]] with method \"header\"",
                 Method::Header {
                     name: table.required("name", "\"X-Session\"", text),
                     bearer: table.optional("bearer", boolean),
+                    pattern: table.optional("pattern", text),
+                    learn_from_response: table.optional("learn_from_response", text),
                 },
             ),
             MethodName::SourceAddress => (
@@ -156,8 +178,14 @@ fn read_cookie(table: &mut TableReader<'_>) -> Method {
         secure: table.optional("secure", boolean),
         http_only: table.optional("http_only", boolean),
         same_site: table.optional("same_site", choice(&SAME_SITE)),
+        max_age: table.optional("max_age", duration),
+        partitioned: table.optional("partitioned", boolean),
+        on_cacheable: table.optional("on_cacheable", boolean),
+        record: table.optional("record", choice(&RECORD)),
+        return_window: table.optional("return_window", duration),
     }
 }
 
+const RECORD: [(&str, RecordWhen); 2] = [("always", RecordWhen::Always), ("on-return", RecordWhen::OnReturn)];
 const SAME_SITE: [(&str, SameSite); 3] =
     [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];

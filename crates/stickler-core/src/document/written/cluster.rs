@@ -64,6 +64,7 @@ pub(in crate::document) struct Backend {
     pub address: Written<SocketAddr>,
     pub weight: Written<u64>,
     pub max_sessions: Written<u64>,
+    pub route: Written<String>,
 }
 
 /// `[[route]]`
@@ -164,6 +165,7 @@ impl Backend {
             address: table.required("address", "\"10.0.0.11:8080\"", address),
             weight: table.optional("weight", integer),
             max_sessions: table.optional("max_sessions", integer),
+            route: table.optional("route", text),
         };
         table.finish();
         backend
