@@ -44,6 +44,8 @@ pub struct Observer {
     /// When this process started, until it holds its first lease.
     back: Option<Duration>,
     led: Option<(u64, &'static str, Option<NodeId>)>,
+    /// Whether it held office when it was last looked at.
+    leads: bool,
     hashes: u64,
 }
 
@@ -54,7 +56,18 @@ impl Observer {
         let node = cluster.node();
         let judge = Judge::new(node, ledger.clone());
         let (applied, back) = (LogIndex(0), Some(now()));
-        Self { node, cluster, ledger, judge, applied, footing: None, back, led: None, hashes: 0 }
+        Self {
+            node,
+            cluster,
+            ledger,
+            judge,
+            applied,
+            footing: None,
+            back,
+            led: None,
+            leads: false,
+            hashes: 0,
+        }
     }
 
     /// Looks until the node is gone; `each` is called at every look.
@@ -79,7 +92,13 @@ impl Observer {
     fn look(&mut self, each: &mut impl FnMut(&Look<'_>)) {
         let view = View::clone(&self.cluster.view());
         let standing = self.cluster.standing();
-        each(&Look { view: &view, standing: &standing, leads: self.cluster.leads() });
+        let leads = self.cluster.leads();
+        each(&Look { view: &view, standing: &standing, leads });
+        if leads && !std::mem::replace(&mut self.leads, leads) {
+            self.ledger.count("terms of office seen");
+            self.ledger.open().evidence.takes_office(now());
+        }
+        self.leads = leads;
         let before = self.footing.replace(standing.footing);
         if before != Some(standing.footing) {
             self.ledger.note(
@@ -185,10 +204,6 @@ impl Observer {
         }
         let led = (status.term, status.role, status.leader);
         if self.led.replace(led) != Some(led) {
-            if self.cluster.leads() {
-                self.ledger.count("terms of office seen");
-                self.ledger.open().evidence.takes_office(now());
-            }
             let leader = status.leader.map_or(0, |leader| leader.0);
             self.ledger.note(
                 format_args!("node-{}", self.node),
