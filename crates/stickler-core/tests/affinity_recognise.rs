@@ -20,7 +20,7 @@ use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::affinity::token::Token;
 use stickler_core::document::cluster::{
-    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated,
+    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch, KeyHash};
 use stickler_core::time::ClusterTime;
@@ -53,6 +53,7 @@ fn affinity(methods: Vec<Method>) -> Affinity {
         when_isolated: WhenIsolated::ServeKnown,
         alias_grace: Duration::from_secs(30),
         mode: Mode::Keep,
+        scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
     }

@@ -101,5 +101,5 @@ fn the_example_means_what_its_keys_say() {
     );
     assert_eq!(document.routes[0].host, HostMatch::Exact("shop.example.com".to_owned()));
     assert_eq!(document.routes[1].host, HostMatch::Suffix(".example.com".to_owned()));
-    assert_eq!((document.routes[1].pool, document.routes[1].affinity), (1, Some(1)));
+    assert_eq!((document.routes[1].pools[0].pool, document.routes[1].affinity), (1, Some(1)));
 }

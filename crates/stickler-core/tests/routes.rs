@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use stickler_core::document::check_cluster;
-use stickler_core::document::cluster::{ClusterDocument, HostMatch, Route};
+use stickler_core::document::cluster::{ClusterDocument, HostMatch, Route, WeightedPool};
 use stickler_core::routes::{RouteIndex, RouteTable, matching_form};
 
 fn document(routes: Vec<(HostMatch, String)>) -> ClusterDocument {
@@ -15,7 +15,7 @@ fn document(routes: Vec<(HostMatch, String)>) -> ClusterDocument {
         name: String::new(),
         host,
         path_prefix,
-        pool: 0,
+        pools: vec![WeightedPool { pool: 0, weight: 1 }],
         affinity: None,
     };
     document.routes = routes.into_iter().map(route).collect();

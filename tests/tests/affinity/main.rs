@@ -7,6 +7,7 @@ mod identifiers;
 mod lifecycle;
 mod modes;
 mod returning;
+mod splits;
 
 use std::collections::BTreeSet;
 

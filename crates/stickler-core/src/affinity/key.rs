@@ -9,7 +9,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use thiserror::Error;
 
 use super::source::MaskedAddress;
-use crate::ids::{AffinityId, KeyHash};
+use crate::ids::{AffinityId, KeyHash, PoolId};
 
 /// The longest identifier, in bytes, that becomes a key. Browsers keep cookies of up to 4 KiB, name
 /// included, so that no cookie a browser sends is above it.
@@ -127,6 +127,15 @@ impl KeyHasher {
     #[must_use]
     pub const fn new(hash_key: [u8; 16]) -> Self {
         Self { hash_key }
+    }
+
+    /// A hasher whose keys are other ones than those of this hasher and of every other pool.
+    #[must_use]
+    pub fn scoped(&self, pool: PoolId) -> Self {
+        let mut hasher = SipHasher24::new_with_key(&self.hash_key);
+        hasher.write(b"pool");
+        hasher.write(&pool.0.to_le_bytes());
+        Self { hash_key: hasher.finish128().as_bytes() }
     }
 
     /// The key of `identifier` under an affinity. Identifiers of two affinities, two methods, or two names

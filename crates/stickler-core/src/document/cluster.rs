@@ -132,6 +132,8 @@ pub struct Affinity {
     pub alias_grace: Duration,
     /// Whether requests go by its sessions.
     pub mode: Mode,
+    /// Whether routes to other pools share its sessions.
+    pub scope: Scope,
     /// Requests that need no session: they neither begin one nor go by one.
     pub ignore: Vec<PathPattern>,
     /// A response with this header ends the session by which its request went.
@@ -148,6 +150,15 @@ pub enum Mode {
     Observe,
     /// Sessions that are bound are kept, and none is bound any more.
     Retire,
+}
+
+/// Within what an identifier names one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Everywhere: all routes of the affinity lead to the same pools.
+    Affinity,
+    /// In the pools of one route: the same identifier is another session where other pools are.
+    Pool,
 }
 
 /// Paths that an affinity ignores.
@@ -293,10 +304,19 @@ pub struct Route {
     /// A path prefix of whole segments: `/shop` matches `/shop` and `/shop/x`, not `/shopping`. In the form
     /// that `routes::matching_form` gives: no slash at its end, unless it is `/`.
     pub path_prefix: String,
-    /// Index into `ClusterDocument::pools`.
-    pub pool: usize,
+    /// Where it leads; never empty. Several are a split: a new session draws one by weight and stays on it.
+    pub pools: Vec<WeightedPool>,
     /// Index into `ClusterDocument::affinities`; `None` balances each request on its own.
     pub affinity: Option<usize>,
+}
+
+/// A pool that a route leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedPool {
+    /// Index into `ClusterDocument::pools`.
+    pub pool: usize,
+    /// Its share of new sessions. 0 means none; sessions that it has stay.
+    pub weight: u32,
 }
 
 /// Which `Host` a route matches. Names are lower case, without a port.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::cluster::{Balance, Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated};
+use super::cluster::{Balance, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated};
 
 /// `limits.max_bindings`.
 pub const MAX_BINDINGS: u64 = 1_000_000;
@@ -44,6 +44,9 @@ pub const ALIAS_GRACE: Duration = Duration::from_secs(10);
 
 /// `affinity.mode`.
 pub const MODE: Mode = Mode::Keep;
+
+/// `affinity.scope`.
+pub const SCOPE: Scope = Scope::Affinity;
 
 /// `affinity.by.name` of the method "cookie".
 pub const COOKIE_NAME: &str = "STICKLER";

@@ -6,7 +6,7 @@ use crate::affinity::key::KeyHasher;
 use crate::affinity::pattern::Patterns;
 use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
 use crate::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
-use crate::document::cluster::{Affinity, ClusterDocument, Pool, Route};
+use crate::document::cluster::{Affinity, ClusterDocument, Pool, Route, Scope};
 use crate::ids::{AffinityId, ClusterId, PoolId, Revision};
 use crate::routes::RouteTable;
 use crate::state::Catalog;
@@ -26,8 +26,39 @@ pub struct Plan {
     pub ring: KeyRing,
     routes: RouteTable,
     patterns: Patterns,
+    /// Hashes identifiers where sessions of different pools are apart, by the pool's position.
+    scoped: Vec<KeyHasher>,
     pools: Vec<PoolId>,
     affinities: Vec<AffinityId>,
+}
+
+/// Where a request of one route may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pools {
+    /// The pool that was drawn for it.
+    pub drawn: PoolId,
+    /// The route's other pools, with their weights.
+    pub others: Vec<(PoolId, u32)>,
+}
+
+impl Pools {
+    /// One pool and no others.
+    #[must_use]
+    pub const fn one(drawn: PoolId) -> Self {
+        Self { drawn, others: Vec::new() }
+    }
+
+    /// All of them, that which was drawn first.
+    pub fn all(&self) -> impl Iterator<Item = PoolId> {
+        std::iter::once(self.drawn).chain(self.others.iter().map(|(pool, _)| *pool))
+    }
+
+    /// Those that take new sessions, that which was drawn first: a pool without a backend leaves its share to the
+    /// others.
+    pub fn for_new(&self) -> impl Iterator<Item = PoolId> {
+        let others = self.others.iter().filter(|(_, weight)| *weight > 0);
+        std::iter::once(self.drawn).chain(others.map(|(pool, _)| *pool))
+    }
 }
 
 /// The id that the cluster's first sealing key has.
@@ -39,15 +70,17 @@ impl Plan {
     pub fn of(catalog: &Catalog) -> Option<Self> {
         let found = catalog.found.as_ref()?;
         let document = Arc::clone(catalog.document.as_ref()?);
+        let hasher = KeyHasher::new(found.hash_key);
         let key = SealingKey::new(FIRST_SEALING_KEY, found.sealing_secret);
         Some(Self {
             revision: catalog.revision,
             routes: RouteTable::new(&document),
             patterns: Patterns::of_affinities(&document.affinities),
+            scoped: catalog.pools.iter().map(|pool| hasher.scoped(*pool)).collect(),
             pools: catalog.pools.clone(),
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
-            hasher: KeyHasher::new(found.hash_key),
+            hasher,
             ring: KeyRing::new(vec![key], Some(FIRST_SEALING_KEY)).ok()?,
             document,
         })
@@ -59,28 +92,62 @@ impl Plan {
         self.document.routes.get(self.routes.find(host, path)?.0)
     }
 
-    /// A route's pool. The document was checked, and has one id for each pool.
+    /// Where a request of a route goes that has no session: to one of its pools, drawn by weight with a number that is
+    /// uniform over all of `u64`. The document was checked, and has one id for each pool.
     #[must_use]
-    pub fn pool(&self, route: &Route) -> (PoolId, &Pool) {
-        (self.pools[route.pool], &self.document.pools[route.pool])
+    pub fn pools(&self, route: &Route, draw: u64) -> Pools {
+        let total: u64 = route.pools.iter().map(|part| u64::from(part.weight)).sum();
+        let mut left = draw % total.max(1);
+        let drawn = route.pools.iter().position(|part| match left.checked_sub(u64::from(part.weight)) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+        let drawn = drawn.unwrap_or(0);
+        let others = route.pools.iter().enumerate().filter(|(index, _)| *index != drawn);
+        Pools {
+            drawn: self.pools[route.pools[drawn].pool],
+            others: others.map(|(_, part)| (self.pools[part.pool], part.weight)).collect(),
+        }
     }
 
-    /// What identifiers are read with under an affinity of this plan.
+    /// The settings of a pool; those of the route's first pool for one that is gone.
     #[must_use]
-    pub const fn policy<'a>(&'a self, (id, affinity): (AffinityId, &'a Affinity)) -> Policy<'a> {
-        Policy { id, affinity, hasher: &self.hasher, patterns: &self.patterns }
+    pub fn pool_settings(&self, route: &Route, pool: Option<PoolId>) -> &Pool {
+        let position = pool.and_then(|pool| self.pools.iter().position(|known| *known == pool));
+        &self.document.pools[position.unwrap_or(route.pools[0].pool)]
+    }
+
+    /// A route's affinity with what identifiers are read with under it, if it has one.
+    #[must_use]
+    pub fn policy(&self, route: &Route) -> Option<Policy<'_>> {
+        let position = route.affinity?;
+        let affinity = &self.document.affinities[position];
+        let hasher = match affinity.scope {
+            Scope::Affinity => &self.hasher,
+            Scope::Pool => &self.scoped[route.pools.iter().map(|part| part.pool).min().unwrap_or(0)],
+        };
+        Some(Policy { id: self.affinities[position], affinity, hasher, patterns: &self.patterns })
+    }
+
+    /// An affinity with what identifiers are read with under it: once, or once for each pool where sessions are apart.
+    pub fn policies<'a>(
+        &'a self,
+        id: AffinityId,
+        affinity: &'a Affinity,
+    ) -> impl Iterator<Item = Policy<'a>> {
+        let hashers = match affinity.scope {
+            Scope::Affinity => std::slice::from_ref(&self.hasher),
+            Scope::Pool => &self.scoped[..],
+        };
+        hashers.iter().map(move |hasher| Policy { id, affinity, hasher, patterns: &self.patterns })
     }
 
     /// Every identifier of a request under an affinity.
     #[must_use]
-    pub fn recognise(&self, affinity: (AffinityId, &Affinity), carried: Carried<'_>) -> Recognised {
-        recognise(&self.policy(affinity), &self.ring, self.cluster, carried)
-    }
-
-    /// A route's affinity, if it has one.
-    #[must_use]
-    pub fn affinity(&self, route: &Route) -> Option<(AffinityId, &Affinity)> {
-        let position = route.affinity?;
-        Some((self.affinities[position], &self.document.affinities[position]))
+    pub fn recognise(&self, policy: &Policy<'_>, carried: Carried<'_>) -> Recognised {
+        recognise(policy, &self.ring, self.cluster, carried)
     }
 }

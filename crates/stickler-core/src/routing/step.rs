@@ -1,6 +1,6 @@
 //! What to do next with a request.
 
-use super::plan::Plan;
+use super::plan::{Plan, Pools};
 use super::ticket::{Routed, Ticket};
 use crate::affinity::learn::learns;
 use crate::affinity::mint::own_cookie;
@@ -105,10 +105,11 @@ pub enum Refusal {
 pub fn decide(
     view: &View,
     standing: &Standing,
-    pool: PoolId,
+    pools: &Pools,
     (affinity_id, affinity): (AffinityId, &Affinity),
     recognised: &Recognised,
 ) -> Step {
+    let pool = pools.drawn;
     let key_of = |found: &Found| SessionKey { affinity: affinity_id, key: found.key };
     let live = recognised.found.iter().find_map(|found| Some((found, view.locate(key_of(found))?)));
     if let Some((found, located)) = live {
@@ -140,7 +141,7 @@ pub fn decide(
         Some(found) => match standing.footing {
             Footing::Leased => {
                 let held =
-                    named_backend(view, pool, recognised, found.key).map_or(Held::Unknown, Held::Named);
+                    named_backend(view, pools, recognised, found.key).map_or(Held::Unknown, Held::Named);
                 Step::Place { session: key_of(found), pool, held }
             }
             Footing::CatchingUp => Step::Hold(Until::Footing),
@@ -151,10 +152,10 @@ pub fn decide(
     }
 }
 
-/// The backend that an identifier names, if the pool has it.
-fn named_backend(view: &View, pool: PoolId, recognised: &Recognised, key: KeyHash) -> Option<BackendId> {
+/// The backend that an identifier names, if one of the pools has it.
+fn named_backend(view: &View, pools: &Pools, recognised: &Recognised, key: KeyHash) -> Option<BackendId> {
     let (_, route) = recognised.routes.iter().find(|(of, _)| *of == key)?;
-    view.catalog.backend_by_route(pool, route)
+    pools.all().find_map(|pool| view.catalog.backend_by_route(pool, route))
 }
 
 /// Decides about a request whose session is bound.

@@ -64,7 +64,7 @@ tls = true
             "21:15: `path_prefix` would never match, as paths are compared: \"/a/../b\" | write \"/b\"",
             "22:8: no pool has the name \"shpo\" | did you mean \"shop\"?",
             "23:12: no affinity has the name \"cart\" | add [[affinity]] with this name",
-            "24:1: unknown key \"tls\" in [[route]] | the keys are name, host, path_prefix, pool, affinity"
+            "24:1: unknown key \"tls\" in [[route]] | the keys are name, host, path_prefix, pool, split, affinity"
         ]
     );
 }

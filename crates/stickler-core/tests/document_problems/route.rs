@@ -9,7 +9,7 @@ fn routes_are_checked() {
     assert_all(
         route,
         &[
-            ("", &["4:1: `pool` is missing from [[route]] | add pool = \"shop\""]),
+            ("", &["4:1: `pool` is missing from [[route]] | add pool = \"shop\", or a [[route.split]]"]),
             ("pool = \"q\"", &["6:8: no pool has the name \"q\" | add [[pool]] with this name"]),
             (
                 "pool = \"checkout\"",
@@ -137,10 +137,66 @@ fn an_affinity_leads_to_one_pool() {
     assert_eq!(
         shown(check(text)),
         [
-            "13:8: affinity \"a\" leads to pool \"q\" here, and to pool \"p\" on line 8 | give each pool an affinity of its own"
+            "10:1: affinity \"a\" leads to other pools here than on line 5 | give each pool an affinity of its own, or write scope = \"pool\" in this one"
         ]
     );
     assert!(check(&text.replace("\"q\"\naff", "\"p\"\naff")).is_ok());
+    let apart = text.replace("name = \"a\", by", "name = \"a\", scope = \"pool\", by");
+    assert_eq!(
+        shown(check(&apart)),
+        [
+            "4:35: the method \"cookie\" can't have scope \"pool\" | give each pool an affinity of its own, with a cookie of another name"
+        ]
+    );
+    assert!(check(&apart.replace("\"cookie\"", "\"query\", name = \"q\"")).is_ok());
+}
+
+#[test]
+fn a_split_is_checked() {
+    let problems = |route: &str| {
+        let pools = "pool = [{ name = \"p\" }, { name = \"q\" }]\naffinity = []\n";
+        shown(check(&format!("{pools}[[route]]\nname = \"r\"\n{route}")))
+    };
+    assert_eq!(
+        problems("pool = \"p\"\nsplit = [{ pool = \"q\", weight = 1 }]"),
+        [
+            "7:8: a route leads to a `pool` or is split, not both | leave `pool` out, and name it in a [[route.split]]"
+        ]
+    );
+    assert_eq!(
+        problems("split = [{ pool = \"p\", weight = 0 }, { pool = \"p\", weight = 0 }]"),
+        [
+            "5:1: no part of this split takes new sessions | give one of them a weight above 0",
+            "5:1: two parts of this split lead to one pool | leave one of them out"
+        ]
+    );
+    assert_eq!(
+        problems("split = [{ pool = \"x\", weight = 1001 }, { weight = 1 }]"),
+        [
+            "7:19: no pool has the name \"x\" | add [[pool]] with this name",
+            "7:33: `weight` can't be 1001 | write a value from 0 to 1000",
+            "7:41: `pool` is missing from [[route.split]] | add pool = \"canary\""
+        ]
+    );
+}
+
+#[test]
+fn sessions_that_are_recorded_on_return_have_no_caps() {
+    let text = |affinity: &str, backend: &str| {
+        format!(
+            "pool = [{{ name = \"p\", backend = [{{ name = \"b\", address = \"10.0.0.1:80\"{backend} }}] }}]\n\
+             affinity = [{{ name = \"a\", by = [{{ method = \"cookie\", record = \"on-return\" }}]{affinity} }}]\n\
+             [[route]]\nname = \"r\"\npool = \"p\"\naffinity = \"a\"\n"
+        )
+    };
+    assert!(check(&text("", "")).is_ok());
+    let problem = |of: &str| {
+        format!(
+            "4:63: record \"on-return\" can't keep the cap of {of} | leave `max_sessions` out there, or write record = \"always\""
+        )
+    };
+    assert_eq!(shown(check(&text(", max_sessions = 5", ""))), [problem("its affinity")]);
+    assert_eq!(shown(check(&text("", ", max_sessions = 5"))), [problem("backend \"b\"")]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool,
+    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
     WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{
@@ -124,6 +124,7 @@ fn document() -> ClusterDocument {
         when_isolated: WhenIsolated::Refuse,
         alias_grace: second,
         mode: Mode::Keep,
+        scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
     };

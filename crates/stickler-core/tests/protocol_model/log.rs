@@ -9,7 +9,7 @@ use std::time::Duration;
 use stickler_core::affinity::recognise::{Found, Recognised};
 use stickler_core::ids::{Epoch, LogIndex};
 use stickler_core::lease::{Footing, Standing};
-use stickler_core::routing::{Step, decide};
+use stickler_core::routing::{Pools, Step, decide};
 use stickler_core::state::{
     Batch, Bind, Command, MoveReason, Origin, Outcome, Rebind, Record, SessionKey, SnapshotHeader, Stamp,
     State, Unbind, UnbindOutcome, View,
@@ -123,7 +123,13 @@ impl Log {
                 let catalog = &view.catalog;
                 let affinity = catalog.affinity(FOUNDATION.affinity).expect("the document has it");
                 let standing = Standing { footing: Footing::Leased, stable, time: view.time };
-                decide(&view, &standing, FOUNDATION.pool, (FOUNDATION.affinity, affinity), &recognised)
+                decide(
+                    &view,
+                    &standing,
+                    &Pools::one(FOUNDATION.pool),
+                    (FOUNDATION.affinity, affinity),
+                    &recognised,
+                )
             })
         });
         let broken = broken_by(self, &view);

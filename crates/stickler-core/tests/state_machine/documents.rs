@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool,
+    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
     WhenDown, WhenIsolated,
 };
 
@@ -91,6 +91,7 @@ fn affinity(name: &str, idle_seconds: u64) -> Affinity {
         when_isolated: WhenIsolated::ServeKnown,
         alias_grace: Duration::from_secs(3),
         mode: Mode::Keep,
+        scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::affinity::claim::claim;
-use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, OversizeIdentifier};
+use stickler_core::affinity::key::{Handle, Identifier, OversizeIdentifier};
 use stickler_core::affinity::recognise::Policy;
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::document::cluster::Method;
@@ -216,54 +216,58 @@ pub(super) fn backend_called(view: &View, id: BackendId) -> Option<String> {
     Some(format!("{}/{}", view.catalog.pool(record.pool)?.name, record.name))
 }
 
-/// The keys that an identifier may have, by each method of the affinity.
+/// The keys that an identifier may have, by each method of the affinity, and in each pool where sessions are apart.
 fn keys_of(view: &View, affinity: AffinityId, identifier: &str) -> Result<Vec<KeyHash>, Status> {
-    let (Some(plan), Some(policy)) = (Plan::of(&view.catalog), view.catalog.affinity(affinity)) else {
+    let (Some(plan), Some(settings)) = (Plan::of(&view.catalog), view.catalog.affinity(affinity)) else {
         return Err(Status::failed_precondition("the cluster document no longer has this affinity"));
     };
     let mut keys = Vec::new();
-    for method in &policy.methods {
-        let key = match method {
-            Method::Cookie(_) => token_handle(&plan, affinity, identifier)
-                .map(|handle| plan.hasher.handle_key(affinity, handle)),
-            Method::ApplicationCookie { name, .. } => {
-                let value = unquoted(identifier).as_bytes();
-                Some(hash(&plan.hasher, affinity, &Identifier::ApplicationCookie { name, value })?)
-            }
-            Method::Header { name, bearer, pattern, .. } => {
-                let written = if *bearer { bearer_token(identifier) } else { identifier.trim_ascii() };
-                // The identifier itself, or the whole value that it is cut from.
-                let cut = plan.policy((affinity, policy)).cut(pattern.as_deref(), written.as_bytes());
-                let value = cut.unwrap_or(written.as_bytes());
-                Some(hash(&plan.hasher, affinity, &Policy::identifier_of_header(name, *bearer, value))?)
-            }
-            Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
-                let address = identifier.trim_ascii().parse::<IpAddr>().ok();
-                let network = address.map(|address| MaskedAddress::of(address, *ipv4_prefix, *ipv6_prefix));
-                network
-                    .map(|network| hash(&plan.hasher, affinity, &Identifier::Source(network)))
-                    .transpose()?
-            }
-            Method::Query { name } => {
-                let value = identifier.trim_ascii().as_bytes();
-                Some(hash(&plan.hasher, affinity, &Identifier::Query { name, value })?)
-            }
-            Method::JwtClaim { claim: name, .. } => {
-                // The claim itself, or the whole token.
-                let written = bearer_token(identifier).as_bytes();
-                let value = claim(written, name).unwrap_or_else(|| written.to_vec());
-                Some(hash(&plan.hasher, affinity, &Identifier::Claim { name, value: &value })?)
-            }
-        };
-        keys.extend(key);
+    for policy in plan.policies(affinity, settings) {
+        for method in &settings.methods {
+            keys.extend(key_by(&plan, &policy, method, identifier)?);
+        }
     }
     Ok(keys)
 }
 
-fn hash(hasher: &KeyHasher, affinity: AffinityId, identifier: &Identifier<'_>) -> Result<KeyHash, Status> {
-    hasher
-        .key(affinity, identifier)
-        .map_err(|error: OversizeIdentifier| Status::invalid_argument(error.to_string()))
+fn key_by(
+    plan: &Plan,
+    policy: &Policy<'_>,
+    method: &Method,
+    identifier: &str,
+) -> Result<Option<KeyHash>, Status> {
+    let hash = |identifier: &Identifier<'_>| {
+        let key = policy.key(identifier);
+        key.map(Some).map_err(|error: OversizeIdentifier| Status::invalid_argument(error.to_string()))
+    };
+    match method {
+        Method::Cookie(_) => {
+            let handle = token_handle(plan, policy.id, identifier);
+            Ok(handle.map(|handle| policy.hasher.handle_key(policy.id, handle)))
+        }
+        Method::ApplicationCookie { name, .. } => {
+            hash(&Identifier::ApplicationCookie { name, value: unquoted(identifier).as_bytes() })
+        }
+        Method::Header { name, bearer, pattern, .. } => {
+            let written = if *bearer { bearer_token(identifier) } else { identifier.trim_ascii() };
+            // The identifier itself, or the whole value that it is cut from.
+            let value = policy.cut(pattern.as_deref(), written.as_bytes()).unwrap_or(written.as_bytes());
+            hash(&Policy::identifier_of_header(name, *bearer, value))
+        }
+        Method::SourceAddress { ipv4_prefix, ipv6_prefix } => {
+            let Ok(address) = identifier.trim_ascii().parse::<IpAddr>() else { return Ok(None) };
+            hash(&Identifier::Source(MaskedAddress::of(address, *ipv4_prefix, *ipv6_prefix)))
+        }
+        Method::Query { name } => {
+            hash(&Identifier::Query { name, value: identifier.trim_ascii().as_bytes() })
+        }
+        Method::JwtClaim { claim: name, .. } => {
+            // The claim itself, or the whole token.
+            let written = bearer_token(identifier).as_bytes();
+            let value = claim(written, name).unwrap_or_else(|| written.to_vec());
+            hash(&Identifier::Claim { name, value: &value })
+        }
+    }
 }
 
 fn token_handle(plan: &Plan, affinity: AffinityId, identifier: &str) -> Option<Handle> {

@@ -1,6 +1,6 @@
 //! Steps 4 and 5: what a request has the cluster do about its session before it can go on.
 
-use stickler_core::ids::{BackendId, PoolId};
+use stickler_core::ids::BackendId;
 use stickler_core::routing::choose;
 use stickler_core::state::{
     BindOutcome, BindRefusal, Binding, Located, MoveReason, Origin, Rebind, RebindOutcome, RebindRefusal,
@@ -33,14 +33,13 @@ impl Router {
     /// Step 4: binds a key that nobody has seen.
     pub(super) async fn place(
         &self,
+        routing: &Routing<'_>,
         session: SessionKey,
-        pool: PoolId,
         failed: Option<BackendId>,
     ) -> Result<(Located, SessionKey), Answer> {
-        let candidate = {
-            let view = self.proxy.cluster.view();
-            choose(&view, pool, Some(session.key), failed, &mut *self.chooser.borrow_mut())
-        };
+        let chosen = self.choose(routing, &self.proxy.cluster.view(), Some(session.key), failed);
+        let pool = chosen.map_or(routing.pools.drawn, |(pool, _)| pool);
+        let candidate = chosen.map(|(_, backend)| backend);
         let mut ended_before = false;
         loop {
             let origin = Origin::Place { pool, candidate };
@@ -71,7 +70,7 @@ impl Router {
             let except = Some(located.binding.backend);
             // A session whose pool was removed goes to the pool of its route.
             let own = located.binding.pool;
-            let pool = view.catalog.pool(own).map_or(routing.pool_id, |_| own);
+            let pool = view.catalog.pool(own).map_or(routing.pools.drawn, |_| own);
             choose(&view, pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
         };
         let epoch = located.binding.epoch;

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use stickler_core::affinity::cookie_header::remove_cookie;
 use stickler_core::affinity::mint::{Minted, mint, own_cookie};
+use stickler_core::affinity::recognise::Policy;
 use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
 use stickler_core::routing::{Stale, Ticket, validate};
@@ -59,7 +60,7 @@ impl Router {
     ) -> Result<Response<Body>, Answer> {
         let mut request = client.request;
         prepare_request(&mut request, &ClientSide { address: client.peer.ip(), scheme: "http" });
-        if let Some((_, attributes)) = routing.affinity.and_then(|(_, affinity)| own_cookie(affinity)) {
+        if let Some((_, attributes)) = routing.policy.and_then(|policy| own_cookie(policy.affinity)) {
             remove_cookie(request.headers_mut(), &attributes.name);
         }
         let clock = &self.proxy.cluster.outside().clock;
@@ -115,24 +116,24 @@ impl Router {
                 Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
             }
             Decided::Mint(ticket) => {
-                let Some((affinity_id, _)) = routing.affinity else {
+                let Some(policy) = routing.policy else {
                     let response = self.exchange(routing, ticket, request, || ()).await?;
                     return Ok(Exchanged { response, ticket: *ticket, minting: None, seen });
                 };
                 let (response, minting, bound) =
-                    self.send_minting(routing, ticket, request, affinity_id, seen).await?;
+                    self.send_minting(routing, ticket, request, policy.id, seen).await?;
                 Ok(Exchanged { response, ticket: *ticket, minting: Some((minting, Some(bound))), seen })
             }
             Decided::Observed(ticket, routed) => {
-                if let Some((_, affinity)) = routing.affinity {
-                    self.proxy.uses.used(routed, affinity.idle_timeout);
+                if let Some(policy) = &routing.policy {
+                    self.proxy.uses.used(routed, policy.affinity.idle_timeout);
                 }
                 unfence(&mut request);
                 let response = self.exchange(routing, ticket, request, || ()).await?;
                 Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
             }
             Decided::MintUnrecorded(ticket) => {
-                let minting = routing.affinity.map(|(affinity_id, _)| self.mint(routing, affinity_id));
+                let minting = routing.policy.map(|policy| self.mint(routing, policy.id));
                 match &minting {
                     Some(minting) => fence(&mut request, minting.session.key, None),
                     None => unfence(&mut request),
@@ -203,12 +204,14 @@ impl Router {
         request: Request<Incoming>,
         mut leaving: impl FnMut(),
     ) -> Result<Response<Body>, ExchangeError<Stale>> {
+        let pool = self.proxy.cluster.view().catalog.backends.get(&ticket.backend).map(|record| record.pool);
+        let settings = routing.plan.pool_settings(routing.route, pool);
         let destination = Destination {
             backend: ticket.backend,
             address: ticket.address,
             timeouts: Timeouts {
-                connect: routing.pool.connect_timeout,
-                response: routing.pool.response_timeout,
+                connect: settings.connect_timeout,
+                response: settings.response_timeout,
                 request_body: REQUEST_BODY,
                 tunnel: TUNNEL,
             },
@@ -231,7 +234,7 @@ impl Router {
 
     /// Counts the exchange as use of its session until it ends.
     fn hold_session(&self, routing: &Routing<'_>, ticket: &Ticket) -> Hold {
-        let (Some(routed), Some((_, affinity))) = (&ticket.session, routing.affinity) else {
+        let (Some(routed), Some(Policy { affinity, .. })) = (&ticket.session, routing.policy) else {
             return Hold::new();
         };
         self.proxy.uses.used(routed, affinity.idle_timeout);

@@ -15,11 +15,11 @@ impl Router {
         routing: &Routing<'_>,
         failed: Option<BackendId>,
     ) -> Result<Decided, Answer> {
-        let ticket = self.choose_unbound(routing, routing.pool_id, false, failed)?;
+        let ticket = self.choose_unbound(routing, false, failed)?;
         match self.next_step(routing, None) {
             Step::Forward(Ticket { session: Some(routed), backend, .. }) => {
-                if let Some((affinity, _)) = routing.affinity {
-                    self.proxy.observed.count(affinity, backend != ticket.backend);
+                if let Some(policy) = &routing.policy {
+                    self.proxy.observed.count(policy.id, backend != ticket.backend);
                 }
                 return Ok(Decided::Observed(ticket, routed));
             }

@@ -63,7 +63,7 @@ impl Router {
         let ticket = exchanged.ticket;
         let found = if ticket.session.is_some() { Did::Found } else { Did::None };
         let mut revealed = (found, ticket.session.map(|routed| routed.epoch));
-        if let Some(policy) = routing.policy() {
+        if let Some(policy) = routing.policy {
             if let Some((_, attributes)) = own_cookie(policy.affinity) {
                 // A backend that sets a cookie of this name would take the session's place.
                 remove_set_cookie(exchanged.response.headers_mut(), &attributes.name);

@@ -12,13 +12,13 @@ use stickler_core::affinity::ignore::ignores;
 use stickler_core::affinity::key::Identifier;
 use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
 use stickler_core::affinity::source::MaskedAddress;
-use stickler_core::document::cluster::{Affinity, Mode, Pool, WhenIsolated};
+use stickler_core::document::cluster::{Mode, Otherwise, Route, WhenIsolated};
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{
-    Held, Mint, Plan, Refusal, Routed, Step, Ticket, Until, choose, decide, decide_located,
+    Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, decide, decide_located,
 };
-use stickler_core::state::{Located, Origin, SessionKey};
+use stickler_core::state::{Located, Origin, SessionKey, View};
 use stickler_raft::ProposeError;
 use stickler_rt::{Moment, Seed, Shutdown};
 
@@ -47,9 +47,9 @@ pub struct Router {
 /// What is fixed about a request once it has a route.
 pub(super) struct Routing<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) pool_id: PoolId,
-    pub(super) pool: &'a Pool,
-    pub(super) affinity: Option<(AffinityId, &'a Affinity)>,
+    pub(super) route: &'a Route,
+    pub(super) pools: &'a Pools,
+    pub(super) policy: Option<Policy<'a>>,
     pub(super) recognised: &'a Recognised,
     /// The request needs no session.
     pub(super) ignored: bool,
@@ -59,17 +59,13 @@ pub(super) struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    pub(super) fn policy(&self) -> Option<Policy<'_>> {
-        self.affinity.map(|affinity| self.plan.policy(affinity))
-    }
-
     /// Whether the affinity only looks on.
     pub(super) fn observes(&self) -> bool {
-        !self.ignored && self.affinity.is_some_and(|(_, affinity)| affinity.mode == Mode::Observe)
+        !self.ignored && self.policy.is_some_and(|policy| policy.affinity.mode == Mode::Observe)
     }
 
     pub(super) fn when_isolated(&self) -> WhenIsolated {
-        Plan::when_isolated(self.affinity.map(|(_, affinity)| affinity))
+        Plan::when_isolated(self.policy.map(|policy| policy.affinity))
     }
 }
 
@@ -135,28 +131,41 @@ impl Router {
         let plan = self.plan().ok_or_else(no_document)?;
         // Step 1: route.
         let route = plan.route(&client.host, client.request.uri().path()).ok_or_else(no_route)?;
-        let (pool_id, pool) = plan.pool(route);
-        let affinity = plan.affinity(route);
+        let policy = plan.policy(route);
         // Step 2: affinity key.
         let source = client.peer.ip();
         let (headers, uri) = (client.request.headers(), client.request.uri());
-        let ignored = affinity.is_some_and(|(_, policy)| ignores(policy, uri.path()));
-        let recognised = affinity.filter(|_| !ignored).map_or_else(Recognised::default, |affinity| {
-            plan.recognise(affinity, Carried { headers, path: uri.path(), query: uri.query(), source })
+        let ignored = policy.is_some_and(|policy| ignores(policy.affinity, uri.path()));
+        let recognised = policy.filter(|_| !ignored).map_or_else(Recognised::default, |policy| {
+            let carried = Carried { headers, path: uri.path(), query: uri.query(), source };
+            plan.recognise(&policy, carried)
         });
         self.count_passed_over(&recognised);
+        let pools = plan.pools(route, self.draw(&plan, policy.as_ref(), &recognised, source));
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;
         let routing = Routing {
             plan: &plan,
-            pool_id,
-            pool,
-            affinity,
+            route,
+            pools: &pools,
+            policy,
             recognised: &recognised,
             ignored,
             source,
             deadline,
         };
         self.forward(&routing, client).await
+    }
+
+    /// What a split goes by: the session, so that all nodes draw alike for one that nobody knows yet; or else the
+    /// client's address, where the affinity says so.
+    fn draw(&self, plan: &Plan, policy: Option<&Policy<'_>>, recognised: &Recognised, source: IpAddr) -> u64 {
+        let by_source = policy.is_some_and(|policy| policy.affinity.otherwise == Otherwise::Hash);
+        let session = recognised.found.first().map(|found| found.key);
+        let key = session.or_else(|| by_source.then(|| source_key(plan, source)).flatten());
+        match key {
+            Some(key) => (key.0 >> 64) as u64,
+            None => self.chooser.borrow_mut().random(),
+        }
     }
 
     fn count_passed_over(&self, recognised: &Recognised) {
@@ -185,8 +194,8 @@ impl Router {
                     self.note_isolated(&ticket);
                     return Ok(Decided::Ticket(ticket));
                 }
-                Step::Unbound { pool, by_source, mint } => {
-                    let ticket = self.choose_unbound(routing, pool, by_source, failed)?;
+                Step::Unbound { by_source, mint, .. } => {
+                    let ticket = self.choose_unbound(routing, by_source, failed)?;
                     return Ok(match mint {
                         Mint::No => Decided::Ticket(ticket),
                         Mint::Recorded => Decided::Mint(ticket),
@@ -202,7 +211,7 @@ impl Router {
                             self.proxy.cluster.view().locate(asked).map_or(Some((located, asked)), |_| None);
                     }
                 }
-                Step::Place { session, pool, held } => {
+                Step::Place { session, held, .. } => {
                     let holder = match held {
                         Held::Unknown => None,
                         Held::Named(backend) => Some((backend, Origin::Adopt { backend })),
@@ -215,7 +224,7 @@ impl Router {
                         None => None,
                     };
                     if known.is_none() {
-                        known = Some(self.place(session, pool, failed).await?);
+                        known = Some(self.place(routing, session, failed).await?);
                     }
                 }
                 Step::Move { located, reason } => {
@@ -231,15 +240,18 @@ impl Router {
     pub(super) fn next_step(&self, routing: &Routing<'_>, known: Option<&(Located, SessionKey)>) -> Step {
         let view = self.proxy.cluster.view();
         let standing = self.proxy.cluster.standing();
-        let Some((affinity_id, affinity)) = routing.affinity.filter(|_| !routing.ignored) else {
-            return Step::Unbound { pool: routing.pool_id, by_source: false, mint: Mint::No };
+        let Some(policy) = routing.policy.filter(|_| !routing.ignored) else {
+            return Step::Unbound { pool: routing.pools.drawn, by_source: false, mint: Mint::No };
         };
         match known {
             Some((located, asked)) => {
                 let newest = view.locate(*asked).filter(|found| found.binding.epoch >= located.binding.epoch);
-                decide_located(&view, &standing, affinity, &newest.unwrap_or(*located), *asked)
+                decide_located(&view, &standing, policy.affinity, &newest.unwrap_or(*located), *asked)
             }
-            None => decide(&view, &standing, routing.pool_id, (affinity_id, affinity), routing.recognised),
+            None => {
+                let affinity = (policy.id, policy.affinity);
+                decide(&view, &standing, routing.pools, affinity, routing.recognised)
+            }
         }
     }
 
@@ -253,22 +265,27 @@ impl Router {
     pub(super) fn choose_unbound(
         &self,
         routing: &Routing<'_>,
-        pool: PoolId,
         by_source: bool,
         failed: Option<BackendId>,
     ) -> Result<Ticket, Answer> {
         let view = self.proxy.cluster.view();
-        let key = by_source.then(|| self.source_key(routing)).flatten();
-        let mut chooser = self.chooser.borrow_mut();
-        let backend = choose(&view, pool, key, failed, &mut *chooser).ok_or_else(no_backend)?;
+        let key = by_source.then(|| source_key(routing.plan, routing.source)).flatten();
+        let backend = self.choose(routing, &view, key, failed).map(|(_, backend)| backend);
+        let backend = backend.ok_or_else(no_backend)?;
         let address = view.catalog.backends.get(&backend).ok_or_else(no_backend)?.address;
         Ok(Ticket { backend, address, session: None })
     }
 
-    /// The client's address as a key, for choosing by hash without a session.
-    fn source_key(&self, routing: &Routing<'_>) -> Option<KeyHash> {
-        let identifier = Identifier::Source(MaskedAddress::of(routing.source, 32, 128));
-        routing.plan.hasher.key(AffinityId(0), &identifier).ok()
+    /// A backend of the pool that was drawn, or of the next one that has any.
+    pub(super) fn choose(
+        &self,
+        routing: &Routing<'_>,
+        view: &View,
+        key: Option<KeyHash>,
+        failed: Option<BackendId>,
+    ) -> Option<(PoolId, BackendId)> {
+        let chooser = &mut *self.chooser.borrow_mut();
+        routing.pools.for_new().find_map(|pool| Some((pool, choose(view, pool, key, failed, chooser)?)))
     }
 
     async fn hold(&self, until: Until, deadline: Moment) -> Result<(), Answer> {
@@ -300,6 +317,11 @@ impl Handler for Router {
 
 pub(super) fn unavailable(name: &'static str, text: &'static str) -> Answer {
     Answer::new(StatusCode::SERVICE_UNAVAILABLE, name, text).retry_after(TRY_AGAIN)
+}
+
+/// The client's address as a key, for choosing by hash without a session.
+fn source_key(plan: &Plan, source: IpAddr) -> Option<KeyHash> {
+    plan.hasher.key(AffinityId(0), &Identifier::Source(MaskedAddress::of(source, 32, 128))).ok()
 }
 
 fn no_document() -> Answer {

@@ -49,6 +49,7 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         when_isolated: or_default(&written.when_isolated, defaults::WHEN_ISOLATED),
         alias_grace: or_default(&written.alias_grace, defaults::ALIAS_GRACE),
         mode: or_default(&written.mode, defaults::MODE),
+        scope: or_default(&written.scope, defaults::SCOPE),
         ignore: check_ignored(report, &written.ignore),
         end_header: check_fit_header(report, &written.end_header),
     })

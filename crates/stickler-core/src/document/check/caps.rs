@@ -17,7 +17,7 @@ pub(super) fn check(report: &Report<'_>, document: &WrittenCluster, routes: &[Op
             complain("its affinity".to_owned());
         }
         let leads = routes.iter().flatten().filter(|route| route.affinity == Some(index));
-        let mut pools: Vec<usize> = leads.map(|route| route.pool).collect();
+        let mut pools: Vec<usize> = leads.flat_map(|route| &route.pools).map(|split| split.pool).collect();
         pools.sort_unstable();
         pools.dedup();
         let backends = pools.into_iter().flat_map(|pool| &document.pools[pool].backends);

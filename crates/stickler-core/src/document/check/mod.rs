@@ -7,6 +7,7 @@ mod cookie;
 mod method;
 mod node;
 mod route;
+mod split;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,10 +1,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
-use toml::Spanned;
-
 use super::cluster::all;
-use super::{Unique, name};
+use super::{Unique, name, split};
 use crate::document::cluster::{HostMatch, Route};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Place, Report, did_you_mean, quoted};
@@ -32,13 +30,13 @@ pub(super) fn check(report: &Report<'_>, document: &WrittenCluster) -> Option<Ve
                 let shown = format!("host {} and path {}", quoted(&key.0), quoted(&key.1));
                 matches.add(report, &route.place, key, &shown);
             }
-            let pool = pools.find(report, &route.pool);
+            let pools = split::check(report, &pools, route);
             let affinity = affinities.find(report, &route.affinity);
             Some(Route {
                 name: name?,
                 host: host?,
                 path_prefix: path_prefix?,
-                pool: pool?,
+                pools: pools?,
                 affinity: match route.affinity {
                     Some(_) => Some(affinity?),
                     None => None,
@@ -46,14 +44,14 @@ pub(super) fn check(report: &Report<'_>, document: &WrittenCluster) -> Option<Ve
             })
         })
         .collect();
-    check_shared_affinities(report, document, &routes);
+    split::check_shared_affinities(report, document, &routes);
     check_cookies(report, document, &routes);
     super::caps::check(report, document, &routes);
     all(routes.into_iter())
 }
 
 /// The names that a route can refer to.
-struct Names<'w> {
+pub(super) struct Names<'w> {
     what: &'static str,
     known: BTreeMap<&'w str, usize>,
 }
@@ -65,7 +63,7 @@ impl<'w> Names<'w> {
     }
 
     /// The index behind a name; adds a problem when there is none.
-    fn find(&self, report: &Report<'_>, written: &Written<String>) -> Option<usize> {
+    pub(super) fn find(&self, report: &Report<'_>, written: &Written<String>) -> Option<usize> {
         let name = written.as_ref()?;
         let found = self.known.get(name.get_ref().as_str()).copied();
         if found.is_none() {
@@ -174,30 +172,6 @@ fn show_host(host: &HostMatch) -> String {
         HostMatch::Any => "*".to_owned(),
         HostMatch::Exact(name) => name.clone(),
         HostMatch::Suffix(suffix) => format!("*{suffix}"),
-    }
-}
-
-/// A session lives on a backend of one pool; used with two pools, an affinity would send each request of
-/// the other pool to a backend that the route does not lead to.
-fn check_shared_affinities(report: &Report<'_>, document: &WrittenCluster, routes: &[Option<Route>]) {
-    let mut first_uses: BTreeMap<usize, (usize, &Spanned<String>)> = BTreeMap::new();
-    for (route, written) in routes.iter().zip(&document.routes) {
-        let (Some(Route { affinity: Some(affinity), pool, .. }), Some(pool_name)) = (route, &written.pool)
-        else {
-            continue;
-        };
-        let (first_pool, first_name) = *first_uses.entry(*affinity).or_insert((*pool, pool_name));
-        if first_pool != *pool {
-            let name = document.affinities[*affinity].name.as_ref().map_or("", |name| name.get_ref());
-            let complaint = Complaint::new(format!(
-                "affinity {} leads to pool {} here, and to pool {} on line {}",
-                quoted(name),
-                quoted(pool_name.get_ref()),
-                quoted(first_name.get_ref()),
-                report.line(&first_name.span()),
-            ));
-            report.add(&pool_name.span(), complaint.help("give each pool an affinity of its own"));
-        }
     }
 }
 

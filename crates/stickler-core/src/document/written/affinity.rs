@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::Written;
-use crate::document::cluster::{Mode, Otherwise, RecordWhen, SameSite, WhenDown, WhenIsolated};
+use crate::document::cluster::{Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
 use crate::document::values::{boolean, choice, duration, integer, text, texts};
@@ -20,6 +20,7 @@ pub(in crate::document) struct Affinity {
     pub when_isolated: Written<WhenIsolated>,
     pub alias_grace: Written<Duration>,
     pub mode: Written<Mode>,
+    pub scope: Written<Scope>,
     pub ignore: Written<Vec<String>>,
     pub end_header: Written<String>,
 }
@@ -84,6 +85,7 @@ impl Affinity {
             when_isolated: table.optional("when_isolated", choice(&WHEN_ISOLATED)),
             alias_grace: table.optional("alias_grace", duration),
             mode: table.optional("mode", choice(&MODES)),
+            scope: table.optional("scope", choice(&SCOPES)),
             ignore: table.optional("ignore", texts),
             end_header: table.optional("end_header", text),
         };
@@ -95,6 +97,7 @@ impl Affinity {
 const OTHERWISE: [(&str, Otherwise); 3] =
     [("balance", Otherwise::Balance), ("hash", Otherwise::Hash), ("reject", Otherwise::Reject)];
 const MODES: [(&str, Mode); 3] = [("keep", Mode::Keep), ("observe", Mode::Observe), ("retire", Mode::Retire)];
+const SCOPES: [(&str, Scope); 2] = [("affinity", Scope::Affinity), ("pool", Scope::Pool)];
 const WHEN_DOWN: [(&str, WhenDown); 2] = [("rebind", WhenDown::Rebind), ("reject", WhenDown::Reject)];
 const WHEN_ISOLATED: [(&str, WhenIsolated); 2] =
     [("serve-known", WhenIsolated::ServeKnown), ("refuse", WhenIsolated::Refuse)];

@@ -14,6 +14,7 @@ const MAX_POOLS: usize = 256;
 pub(in crate::document) const MAX_BACKENDS: usize = 4096;
 const MAX_AFFINITIES: usize = 64;
 const MAX_ROUTES: usize = 1024;
+const MAX_SPLIT: usize = 16;
 
 /// The cluster document as written.
 pub(in crate::document) struct WrittenCluster {
@@ -74,7 +75,14 @@ pub(in crate::document) struct Route {
     pub host: Written<String>,
     pub path_prefix: Written<String>,
     pub pool: Written<String>,
+    pub split: Vec<Split>,
     pub affinity: Written<String>,
+}
+
+/// `[[route.split]]`
+pub(in crate::document) struct Split {
+    pub pool: Written<String>,
+    pub weight: Written<u64>,
 }
 
 impl WrittenCluster {
@@ -179,10 +187,22 @@ impl Route {
             name: table.required("name", "\"shop\"", text),
             host: table.optional("host", text),
             path_prefix: table.optional("path_prefix", text),
-            pool: table.required("pool", "\"shop\"", text),
+            pool: table.optional("pool", text),
+            split: table.tables("split", "[[route.split]]", MAX_SPLIT).into_iter().map(Split::read).collect(),
             affinity: table.optional("affinity", text),
         };
         table.finish();
         route
+    }
+}
+
+impl Split {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let split = Self {
+            pool: table.required("pool", "\"canary\"", text),
+            weight: table.required("weight", "5", integer),
+        };
+        table.finish();
+        split
     }
 }
