@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::document::check_cluster;
+use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::lease::Footing;
-use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin};
+use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, RotateOutcome, SetAdmin};
 use stickler_node::Node;
 use stickler_raft::{Cluster, Persistence};
 use stickler_rt::{Clock, Outside, Seed, Shutdown, ThreadSpawner};
@@ -187,6 +189,11 @@ impl TestNodes {
     /// Applies a document through any node.
     pub async fn apply(&self, text: &str) {
         let document = check_cluster("test.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        self.apply_document(document).await;
+    }
+
+    /// Applies a document that no text could be checked to, such as one with very short times.
+    pub async fn apply_document(&self, document: ClusterDocument) {
         self.leader().await;
         let (_, cluster) = self.running().next().expect("a node runs");
         until("the cluster is founded", || {
@@ -229,6 +236,28 @@ impl TestNodes {
             cluster.propose(command, SOON, Persistence::Report).await.expect("the change is committed");
         assert!(matches!(answer.outcome, Outcome::Admin(AdminOutcome::Done(_))), "{answer:?}");
         self.known(answer.index).await;
+    }
+
+    /// Adds a sealing key through a node, and waits until all running nodes seal with it.
+    pub async fn rotate(&self, node: NodeId) -> SealingKeyId {
+        let cluster = self.cluster(node);
+        let newest = cluster.view().catalog.ring.newest().expect("the cluster is founded").key.id();
+        let answer = cluster.propose(cluster.rotation(newest), SOON, Persistence::Retry).await;
+        let answer = answer.expect("the rotation is committed");
+        // A retry finds the key that it has added.
+        let Outcome::Rotate(RotateOutcome::Rotated(key) | RotateOutcome::Changed(key)) = answer.outcome
+        else {
+            panic!("{answer:?}")
+        };
+        until("all nodes seal with the new key", || {
+            let seals = |cluster: &Cluster| {
+                let (view, stable) = (cluster.view(), cluster.standing().stable);
+                view.catalog.ring.sealing(stable).is_some_and(|sealing| sealing.key.id() >= key)
+            };
+            std::future::ready(self.running().all(|(_, cluster)| seals(cluster)).then_some(()))
+        })
+        .await;
+        key
     }
 
     /// The id of a backend.

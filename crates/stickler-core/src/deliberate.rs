@@ -40,12 +40,13 @@ pub enum Fault {
     PassForgedFence,
     ReturnForever,
     RevealUnbound,
+    SealBeforeStable,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 32] = [
+const DESCRIBED: [Described; 33] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -98,6 +99,7 @@ const DESCRIBED: [Described; 32] = [
         "reveal-unbound",
         "a token says that it is recorded, and its session is not bound",
     ),
+    (Fault::SealBeforeStable, "seal-before-stable", "a new key seals before all nodes can open its tokens"),
 ];
 
 impl Fault {

@@ -7,7 +7,7 @@
 use stickler_core::affinity::key::{Handle, Identifier, KeyHasher};
 use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
-use stickler_core::affinity::token::Token;
+use stickler_core::affinity::token::{Opened, Token};
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch};
 use stickler_core::time::ClusterTime;
 
@@ -42,7 +42,7 @@ fn keys_of_identifiers_stay_what_they_are() {
 #[test]
 fn tokens_of_format_one_keep_opening() {
     let key = SealingKey::new(SealingKeyId(0x0102_0304), counting(0x40));
-    let ring = KeyRing::new(vec![key.clone()], Some(key.id())).unwrap();
+    let ring = KeyRing::new(vec![key.clone()]).unwrap();
     for (text, epoch, recorded) in [(RECORDED, Epoch(0x1_0000_0002), true), (UNRECORDED, Epoch(0), false)] {
         let token = Token {
             handle: Handle(counting(0x20)),
@@ -51,7 +51,8 @@ fn tokens_of_format_one_keep_opening() {
             issued: ClusterTime(1_234_567_890),
             recorded,
         };
-        assert_eq!(ring.open(CLUSTER, AFFINITY, text.as_bytes()), Ok(token));
+        let opened = ring.open(CLUSTER, AFFINITY, text.as_bytes());
+        assert_eq!(opened, Ok(Opened { token, sealed_with: key.id() }));
         assert_eq!(key.seal(CLUSTER, AFFINITY, &token, counting(0x60)), text);
     }
 }

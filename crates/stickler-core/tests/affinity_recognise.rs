@@ -38,7 +38,7 @@ fn sealing_key(id: u32) -> SealingKey {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new(vec![sealing_key(1)], Some(SealingKeyId(1))).unwrap()
+    KeyRing::new(vec![sealing_key(1)]).unwrap()
 }
 
 fn affinity(methods: Vec<Method>) -> Affinity {
@@ -146,13 +146,17 @@ fn every_identifier_of_a_request_is_found_in_order_of_preference() {
     ]);
     let methods = vec![source(), header("X-User", false), own(), header("Authorization", true), app("SID")];
     let recognised = look(methods, &headers);
-    let found = |method, key| Found { method, key, token: None };
+    let found = |method, key| Found { method, key, token: None, sealed_with: None };
     assert_eq!(
         recognised.found,
         [
             found(0, source_key("192.0.2.1")),
             found(1, key(&Identifier::Header { name: "x-user", value: b"Ann" })),
-            Found { method: 2, key: key(&Identifier::Handle(Handle([7; 16]))), token: Some(token(7)) },
+            Found {
+                token: Some(token(7)),
+                sealed_with: Some(SealingKeyId(1)),
+                ..found(2, key(&Identifier::Handle(Handle([7; 16]))))
+            },
             found(3, key(&Identifier::Bearer { name: "authorization", token: b"secret" })),
             found(4, app_key("SID", "one")),
         ]
@@ -187,6 +191,7 @@ fn the_first_of_sticklers_cookies_that_opens_counts_and_the_others_are_named() {
         recognised.passed_over,
         [PassedOver::MalformedToken, PassedOver::ForgedToken, PassedOver::UnknownKey(SealingKeyId(2))]
     );
+    assert!(recognised.has_unknown_key());
 }
 
 #[test]
@@ -226,7 +231,10 @@ fn an_identifier_that_is_too_long_is_passed_over_by_name() {
     ]);
     let methods = vec![app("SID"), header("x-user", false), header("authorization", true)];
     let recognised = look(methods, &headers);
-    assert_eq!(recognised.found, [Found { method: 0, key: app_key("SID", "short"), token: None }]);
+    assert_eq!(
+        recognised.found,
+        [Found { method: 0, key: app_key("SID", "short"), token: None, sealed_with: None }]
+    );
     assert_eq!(recognised.passed_over, [PassedOver::OversizeIdentifier; 3]);
 }
 
@@ -246,7 +254,7 @@ fn a_parameter_of_the_query_names_a_session() {
     let none = HeaderMap::new();
     let recognised = look_at(methods(), &none, Some("a=b&room=green%20one"), "192.0.2.1");
     let room = key(&Identifier::Query { name: "room", value: b"green one" });
-    assert_eq!(recognised.found[0], Found { method: 0, key: room, token: None });
+    assert_eq!(recognised.found[0], Found { method: 0, key: room, token: None, sealed_with: None });
     for query in [None, Some(""), Some("room=")] {
         assert_eq!(look_at(methods(), &none, query, "192.0.2.1").found[0].method, 1, "{query:?}");
     }
@@ -267,7 +275,11 @@ fn tokens_with_one_claim_are_one_session_and_their_signatures_are_not_looked_at(
     for (json, signature) in [("{\"sub\":\"u-17\",\"exp\":1}", "aaaa"), ("{\"exp\":2,\"sub\":\"u-17\"}", "")]
     {
         let recognised = look_for(&format!("e30.{}.{signature}", payload(json)));
-        assert_eq!(recognised.found, [Found { method: 0, key: user, token: None }], "{json}");
+        assert_eq!(
+            recognised.found,
+            [Found { method: 0, key: user, token: None, sealed_with: None }],
+            "{json}"
+        );
     }
     for token in ["opaque", &format!("e30.{}.x", payload("{\"sub\":{}}")), "e30.%.x"] {
         assert_eq!(look_for(token), Recognised::default(), "{token}");
@@ -293,7 +305,7 @@ fn stickler_can_name_a_session_only_where_it_makes_the_cookie() {
 /// What is learned when `used` is the method and key that the request was recognised by.
 fn lesson(methods: Vec<Method>, used: Option<(usize, KeyHash)>, set_cookies: &[&str]) -> Lesson {
     let lines: Vec<_> = set_cookies.iter().map(|line| (SET_COOKIE, *line)).collect();
-    let used = used.map(|(method, key)| Found { method, key, token: None });
+    let used = used.map(|(method, key)| Found { method, key, token: None, sealed_with: None });
     with_policy(methods, |policy| learn(policy, used.as_ref(), &request(&lines), NOW))
 }
 

@@ -7,7 +7,7 @@ use stickler_core::affinity::key::{Handle, Identifier, KeyHasher, MAX_IDENTIFIER
 use stickler_core::affinity::mint::mint;
 use stickler_core::affinity::sealing::{KeyRing, KeyRingError, SealingKey, SealingKeyId};
 use stickler_core::affinity::set_cookie::Learned;
-use stickler_core::affinity::token::{SEALED_LENGTH, Token, TokenError};
+use stickler_core::affinity::token::{Opened, SEALED_LENGTH, Token, TokenError};
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch};
 use stickler_core::time::ClusterTime;
 
@@ -31,11 +31,11 @@ fn ring(secret: [u8; 32]) -> KeyRing {
         SealingKey::new(SealingKeyId(5), secret),
         SealingKey::new(SealingKeyId(6), other),
     ];
-    KeyRing::new(keys, Some(SealingKeyId(4))).unwrap()
+    KeyRing::new(keys).unwrap()
 }
 
 fn seal(ring: &KeyRing, cluster: u128, affinity: u64, token: &Token, nonce: [u8; 24]) -> String {
-    ring.current().unwrap().seal(ClusterId(cluster), AffinityId(affinity), token, nonce)
+    ring.get(SealingKeyId(4)).unwrap().seal(ClusterId(cluster), AffinityId(affinity), token, nonce)
 }
 
 proptest! {
@@ -66,7 +66,8 @@ proptest! {
         let text = seal(&ring, cluster, affinity, &token, nonce);
         prop_assert_eq!(text.len(), SEALED_LENGTH);
         prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
-        prop_assert_eq!(ring.open(ClusterId(cluster), AffinityId(affinity), text.as_bytes()), Ok(token));
+        let opened = ring.open(ClusterId(cluster), AffinityId(affinity), text.as_bytes());
+        prop_assert_eq!(opened, Ok(Opened { token, sealed_with: SealingKeyId(4) }));
     }
 
     #[test]
@@ -84,10 +85,10 @@ proptest! {
 
         let mut other_secret = secret;
         other_secret[usize::from(bit) % 32] ^= 1;
-        let impostor = KeyRing::new(vec![SealingKey::new(SealingKeyId(4), other_secret)], None).unwrap();
+        let impostor = KeyRing::new(vec![SealingKey::new(SealingKeyId(4), other_secret)]).unwrap();
         prop_assert_eq!(open(&impostor, cluster, affinity), Err(TokenError::Forged));
 
-        let stranger = KeyRing::new(vec![SealingKey::new(SealingKeyId(9), secret)], None).unwrap();
+        let stranger = KeyRing::new(vec![SealingKey::new(SealingKeyId(9), secret)]).unwrap();
         prop_assert_eq!(open(&stranger, cluster, affinity), Err(TokenError::UnknownKey(SealingKeyId(4))));
     }
 
@@ -166,13 +167,12 @@ fn a_headers_name_has_no_case_and_a_cookies_name_has() {
 }
 
 #[test]
-fn a_ring_names_its_mistakes_and_an_empty_one_seals_nothing() {
+fn a_ring_names_its_mistakes_and_an_empty_one_has_no_key() {
     let key = |id| SealingKey::new(SealingKeyId(id), [1; 32]);
     let id = SealingKeyId;
-    assert_eq!(KeyRing::new(vec![key(1), key(2), key(1)], None), Err(KeyRingError::Duplicate(id(1))));
-    assert_eq!(KeyRing::new(vec![key(1)], Some(id(2))), Err(KeyRingError::NoSuchKey(id(2))));
-    assert_eq!(KeyRing::new(vec![key(1), key(2)], Some(id(2))).unwrap().current(), Some(&key(2)));
-    assert_eq!(KeyRing::default().current(), None);
+    assert_eq!(KeyRing::new(vec![key(1), key(2), key(1)]), Err(KeyRingError::Duplicate(id(1))));
+    assert_eq!(KeyRing::new(vec![key(1), key(2)]).unwrap().get(id(2)), Some(&key(2)));
+    assert_eq!(KeyRing::default().get(id(1)), None);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn debug_output_of_secrets_and_identifiers_is_the_same_whatever_they_are() {
         let hasher = KeyHasher::new([byte; 16]);
         let value = [byte; 16];
         let key = SealingKey::new(SealingKeyId(1), [byte; 32]);
-        let ring = KeyRing::new(vec![key.clone()], Some(key.id())).unwrap();
+        let ring = KeyRing::new(vec![key.clone()]).unwrap();
         let token = Token {
             handle: Handle(value),
             backend: BackendId(1),

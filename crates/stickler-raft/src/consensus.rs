@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::Guard;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use rand::RngCore;
+use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
 use stickler_core::state::{Catalog, Command, State, View};
@@ -16,6 +17,7 @@ use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
 use crate::disk::{Disk, DiskError};
 use crate::founding::MembershipError;
 use crate::hand_over::{HandOverError, ask_to_hand_over, hand_over};
+use crate::key_rotation::rotation;
 use crate::machine::StateMachine;
 use crate::office::{Term, office_queue};
 use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
@@ -233,6 +235,13 @@ impl Cluster {
         persistence: Persistence,
     ) -> Result<Answer, ProposeError> {
         self.shared.proposals.propose(command, patience, persistence).await
+    }
+
+    /// The command that adds a sealing key after `newest`, with a secret that was drawn for it. A second one is
+    /// the same, so that a retry is one.
+    #[must_use]
+    pub fn rotation(&self, newest: SealingKeyId) -> Command {
+        rotation(&self.shared.outside.seed, newest)
     }
 
     /// Proposes what nobody waits for.

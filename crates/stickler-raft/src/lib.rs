@@ -9,6 +9,7 @@ mod disk;
 mod election;
 mod founding;
 mod hand_over;
+mod key_rotation;
 mod lease_holder;
 mod machine;
 mod office;

@@ -11,6 +11,7 @@ use crate::blocking::Blocking;
 use crate::consensus::ConsensusConfig;
 use crate::election::Elector;
 use crate::founding::{Founding, MembershipError, record_birth};
+use crate::key_rotation::KeyRotation;
 use crate::lease_holder::LeaseHolder;
 use crate::office::{OfficeHandle, OfficeOwner, OfficeQueue, Term};
 use crate::peers::Links;
@@ -63,6 +64,14 @@ impl Tasks<'_> {
             blocking: self.blocking,
         };
         tokio::spawn(sweeper.run(self.shutdown.clone()));
+        let rotation = KeyRotation {
+            clock: self.outside.clock.clone(),
+            published: Arc::clone(self.published),
+            term: term_changes.clone(),
+            leader_log: self.leader_log.clone(),
+            seed: self.outside.seed.clone(),
+        };
+        tokio::spawn(rotation.run(self.shutdown.clone()));
         let rounds = QuorumRounds {
             raft: self.raft.clone(),
             clock: self.outside.clock.clone(),

@@ -9,6 +9,7 @@ use crate::logging::LogFormat;
 use crate::operate::Target;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
+use crate::operate::keys::KeyCommand;
 use crate::operate::members::HandOverOptions;
 use crate::operate::sessions::SessionCommand;
 use crate::run::RunOptions;
@@ -80,6 +81,13 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: SessionCommand,
+    },
+    /// Look at the keys that seal Stickler's cookie, and rotate them
+    #[command(arg_required_else_help = true)]
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Run one of the demo shops of `dev`
     #[command(hide = true)]

@@ -172,6 +172,7 @@ impl Faults {
             What::Compact(who) => self.nodes[&self.is(who)].order(Order::Compact),
             What::Operate(who, operation) => self.nodes[&self.is(who)].order(Order::Session(operation)),
             What::Document(who, absent) => self.nodes[&self.is(who)].order(Order::Document(absent)),
+            What::Rotate(who) => self.nodes[&self.is(who)].order(Order::Rotate),
             What::Admin(shop, admin) => {
                 self.order_all(&Order::Admin(shop, admin));
                 self.pending.push((until, Undo::Ready(shop)));
@@ -342,5 +343,6 @@ const fn kind(what: &What) -> &'static str {
         What::AdminFlaps(..) => "operators: admin state, and back at once",
         What::Operate(..) => "operators: a session",
         What::Document(..) => "operators: a document",
+        What::Rotate(_) => "operators: a sealing key",
     }
 }

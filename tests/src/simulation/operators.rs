@@ -7,7 +7,7 @@ use std::time::Duration;
 use stickler_core::ids::Revision;
 use stickler_core::state::{
     Admin, AdminState, ApplyDocument, BackendRecord, Binding, Command, MoveReason, Outcome, Rebind, Record,
-    SessionKey, SetAdmin, Unbind, UnbindOutcome,
+    RotateOutcome, SessionKey, SetAdmin, Unbind, UnbindOutcome,
 };
 use stickler_raft::{Cluster, Persistence};
 
@@ -41,6 +41,8 @@ pub enum Order {
     Session(Operation),
     /// Apply the document without the shop at this position.
     Document(usize),
+    /// Add a sealing key.
+    Rotate,
 }
 
 /// Somebody at one node. Clones are the same.
@@ -88,6 +90,7 @@ impl Operator {
                 let revision = self.cluster.view().catalog.revision;
                 self.apply(absent, revision).await;
             }
+            Order::Rotate => self.rotate().await,
         }
     }
 
@@ -99,6 +102,17 @@ impl Operator {
     async fn apply(&self, absent: usize, expected: Revision) {
         let document = document(&self.shops, absent);
         self.propose(Command::ApplyDocument(Box::new(ApplyDocument { document, expected }))).await;
+    }
+
+    /// Adds a key after the newest that is seen here. Clients of Stickler's cookie must not notice.
+    async fn rotate(&self) {
+        let newest = self.cluster.view().catalog.ring.newest().map(|newest| newest.key.id());
+        if let Some(newest) = newest {
+            let answer = self.propose(self.cluster.rotation(newest)).await;
+            if matches!(answer, Some((_, Outcome::Rotate(RotateOutcome::Rotated(_))))) {
+                self.ledger.count("sealing keys added");
+            }
+        }
     }
 
     async fn set_admin(&self, shop: &str, admin: Admin) {

@@ -117,6 +117,8 @@ pub enum What {
     Operate(Who, Operation),
     /// An operator applies a document in which another shop is missing.
     Document(Who, usize),
+    /// An operator adds a sealing key.
+    Rotate(Who),
 }
 
 /// What an operator does to the session at position `pick` of those that are there.
@@ -210,7 +212,7 @@ impl Draw {
 
     fn what(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..106) {
+        match self.random.random_range(0..114) {
             0..6 => What::Kill(who),
             6..12 => What::PowerCut(who, self.torn()),
             12..18 => {
@@ -239,7 +241,8 @@ impl Draw {
             83..95 => What::Operate(who, self.operation()),
             95..100 => What::Document(who, self.random.random_range(0..SHOPS.len())),
             100..103 => What::Stop(who),
-            _ => What::HandOver(who),
+            103..106 => What::HandOver(who),
+            _ => What::Rotate(who),
         }
     }
 

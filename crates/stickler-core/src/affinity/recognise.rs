@@ -13,7 +13,7 @@ use super::pattern::Patterns;
 use super::query::parameter;
 use super::sealing::{KeyRing, SealingKeyId};
 use super::source::MaskedAddress;
-use super::token::{Token, TokenError};
+use super::token::{Opened, Token, TokenError};
 use crate::document::cluster::{Affinity, Method};
 use crate::ids::{AffinityId, ClusterId, KeyHash};
 
@@ -34,6 +34,8 @@ pub struct Found {
     pub key: KeyHash,
     /// What the token says, when it is Stickler's own cookie.
     pub token: Option<Token>,
+    /// The key that had sealed the token.
+    pub sealed_with: Option<SealingKeyId>,
 }
 
 /// Something that looked like an identifier and was passed over. Each is counted.
@@ -41,8 +43,7 @@ pub struct Found {
 pub enum PassedOver {
     /// A cookie of Stickler's name whose seal doesn't hold.
     ForgedToken,
-    /// A token sealed with a key that this node doesn't know: to be checked with the leader before it
-    /// counts as forged.
+    /// A token sealed with a key that this node doesn't know: forged or retired, unless the node is behind.
     UnknownKey(SealingKeyId),
     /// A cookie of Stickler's name that is no token.
     MalformedToken,
@@ -84,6 +85,12 @@ impl Recognised {
     /// request carries none.
     pub fn choose(&self, mut live: impl FnMut(&Found) -> bool) -> Option<&Found> {
         self.found.iter().find(|found| live(found)).or_else(|| self.found.first())
+    }
+
+    /// Whether a token was passed over for its key, which a node that is behind may have yet to learn of.
+    #[must_use]
+    pub fn has_unknown_key(&self) -> bool {
+        self.passed_over.iter().any(|passed_over| matches!(passed_over, PassedOver::UnknownKey(_)))
     }
 }
 
@@ -192,7 +199,7 @@ impl Look<'_> {
     fn note(&mut self, method: usize, identifier: &Identifier<'_>) -> Option<KeyHash> {
         match self.policy.key(identifier) {
             Ok(key) => {
-                self.recognised.found.push(Found { method, key, token: None });
+                self.recognised.found.push(Found { method, key, token: None, sealed_with: None });
                 Some(key)
             }
             Err(oversize) => {
@@ -210,9 +217,10 @@ impl Look<'_> {
                 return;
             }
             match ring.open(cluster, self.policy.id, text) {
-                Ok(token) => {
+                Ok(Opened { token, sealed_with }) => {
                     let key = self.policy.hasher.handle_key(self.policy.id, token.handle);
-                    self.recognised.found.push(Found { method, key, token: Some(token) });
+                    let found = Found { method, key, token: Some(token), sealed_with: Some(sealed_with) };
+                    self.recognised.found.push(found);
                     return;
                 }
                 Err(error) => self.recognised.passed_over.push(error.into()),

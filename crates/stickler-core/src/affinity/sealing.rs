@@ -18,7 +18,7 @@ impl fmt::Display for SealingKeyId {
 
 /// A key of XChaCha20-Poly1305. `Debug` shows its id alone; `Serialize` writes the secret, for the
 /// replicated state and its backups and nothing else.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SealingKey {
     id: SealingKeyId,
     secret: [u8; 32],
@@ -48,51 +48,38 @@ impl fmt::Debug for SealingKey {
     }
 }
 
-/// A ring was put together wrongly. It comes out of replicated state, so either is a fault of Stickler or
-/// of a damaged backup; the operator restores another backup.
+/// A ring was put together wrongly. It comes out of replicated state, so this is a fault of Stickler or of a
+/// damaged backup; the operator restores another backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KeyRingError {
     /// Two keys have this id, so that a token doesn't say which of them opens it.
     #[error("two sealing keys have the id {0}")]
     Duplicate(SealingKeyId),
-    /// The key that should seal isn't among the keys.
-    #[error("the sealing key {0}, said to be the current one, is not in the ring")]
-    NoSuchKey(SealingKeyId),
 }
 
-/// The keys that a node knows: all of them open tokens, at most one seals. The one that seals is the
-/// caller's choice, because a key may seal only once the stable index has passed it: a token must not
-/// reach a node that can't open it. The default is the empty ring, which opens nothing.
+/// The keys that a node knows: all of them open tokens. The one that seals is the caller's choice, because a
+/// key may seal only once the stable index has passed it: a token must not reach a node that can't open it.
+/// The default is the empty ring, which opens nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRing {
     keys: Vec<SealingKey>,
-    current: Option<usize>,
 }
 
 impl KeyRing {
-    /// A ring of `keys`, of which `current` seals; with `None` nothing can be sealed yet.
+    /// A ring of `keys`.
     ///
     /// # Errors
-    /// When two keys share an id, or when `current` isn't among them.
-    pub fn new(keys: Vec<SealingKey>, current: Option<SealingKeyId>) -> Result<Self, KeyRingError> {
+    /// When two keys share an id.
+    pub fn new(keys: Vec<SealingKey>) -> Result<Self, KeyRingError> {
         for (index, key) in keys.iter().enumerate() {
             if keys[..index].iter().any(|earlier| earlier.id == key.id) {
                 return Err(KeyRingError::Duplicate(key.id));
             }
         }
-        let current = current
-            .map(|id| keys.iter().position(|key| key.id == id).ok_or(KeyRingError::NoSuchKey(id)))
-            .transpose()?;
-        Ok(Self { keys, current })
+        Ok(Self { keys })
     }
 
-    /// The key that seals; `None` while there is none.
-    #[must_use]
-    pub fn current(&self) -> Option<&SealingKey> {
-        self.current.map(|index| &self.keys[index])
-    }
-
-    /// The key called `id`, to open with.
+    /// The key called `id`.
     #[must_use]
     pub fn get(&self, id: SealingKeyId) -> Option<&SealingKey> {
         self.keys.iter().find(|key| key.id == id)

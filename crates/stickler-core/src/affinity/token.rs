@@ -53,6 +53,15 @@ pub struct Token {
     pub recorded: bool,
 }
 
+/// A token that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// What it says.
+    pub token: Token,
+    /// The key that had sealed it.
+    pub sealed_with: SealingKeyId,
+}
+
 /// A text was not opened as a token. The request is a new client's; each kind is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
@@ -60,8 +69,9 @@ pub enum TokenError {
     /// Stickler's another name. Or a downgrade from a build with a newer format.
     #[error("the cookie is no sealed token")]
     Malformed,
-    /// No key of this id is in the ring. The caller asks the leader before it counts as forged: a node that
-    /// is behind may not have the key yet. Otherwise the key was retired before its tokens had ended.
+    /// No key of this id is in the ring. A node that is behind may not have the key yet, so it catches up
+    /// before the token counts as forged. Otherwise the key was retired before its tokens had ended: many of
+    /// these mean that `sealing.overlap` is too short.
     #[error("the cookie was sealed with the unknown key {0}")]
     UnknownKey(SealingKeyId),
     /// The seal doesn't hold: altered, made up, or of another cluster or affinity. Many of them are an
@@ -103,7 +113,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// See [`TokenError`]. Nothing is decoded unless the length is right.
-    pub fn open(&self, cluster: ClusterId, affinity: AffinityId, text: &[u8]) -> Result<Token, TokenError> {
+    pub fn open(&self, cluster: ClusterId, affinity: AffinityId, text: &[u8]) -> Result<Opened, TokenError> {
         let mut raw = decode(text)?;
         let (head, rest) = raw.split_at_mut(HEAD);
         let (sealed, tag) = rest.split_at_mut(PLAIN);
@@ -122,7 +132,7 @@ impl KeyRing {
                 &Tag::from(tag),
             )
             .map_err(|_| TokenError::Forged)?;
-        parse(sealed)
+        parse(sealed).map(|token| Opened { token, sealed_with: id })
     }
 }
 

@@ -22,6 +22,8 @@ pub struct ClusterDocument {
     pub routes: Vec<Route>,
     /// The text that the user applied, kept so that `stickler` can show and diff it.
     pub source: String,
+    /// How the keys of Stickler's cookie rotate.
+    pub sealing: Sealing,
 }
 
 /// Ceilings that `apply` enforces.
@@ -36,6 +38,16 @@ pub struct Limits {
     pub max_request_head: u32,
     /// Show which node, backend and epoch served a request in response headers, for people who debug.
     pub debug_headers: bool,
+}
+
+/// How the keys of Stickler's cookie rotate. Both are of cluster time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealing {
+    /// Age of the newest key at which the leader adds another one.
+    pub rotate_every: Duration,
+    /// How long a key still opens tokens after a newer one was added. A client that does not come back within
+    /// it is a new one.
+    pub overlap: Duration,
 }
 
 /// One address at which every node accepts clients.

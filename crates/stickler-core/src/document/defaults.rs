@@ -14,6 +14,12 @@ pub const MAX_REQUEST_HEAD: u32 = 32 * 1024;
 /// `limits.debug_headers`: clients learn nothing about the inside.
 pub const DEBUG_HEADERS: bool = false;
 
+/// `sealing.rotate_every`: whoever has got hold of a key has it for a month at most.
+pub const ROTATE_EVERY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// `sealing.overlap` is this much more than the longest time that a session with Stickler's cookie may be
+/// idle: the key before seals until the stable index has passed the new one, and a request may be on its way.
+pub const OVERLAP_BEYOND_IDLE: Duration = Duration::from_secs(10 * 60);
+
 /// `pool.balance`.
 pub const BALANCE: Balance = Balance::TwoChoices;
 /// `pool.connect_timeout`.

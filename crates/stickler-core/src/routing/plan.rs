@@ -1,15 +1,16 @@
-//! What routing looks up on every request, made once for each revision of the cluster document.
+//! What routing looks up on every request, made once for each revision of the cluster document and each
+//! generation of the ring of sealing keys.
 
 use std::sync::Arc;
 
 use crate::affinity::key::KeyHasher;
 use crate::affinity::pattern::Patterns;
 use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
-use crate::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
+use crate::affinity::sealing::{KeyRing, SealingKey};
 use crate::document::cluster::{Affinity, ClusterDocument, Pool, Route, Scope};
-use crate::ids::{AffinityId, ClusterId, PoolId, Revision};
+use crate::ids::{AffinityId, ClusterId, LogIndex, PoolId, Revision};
 use crate::routes::RouteTable;
-use crate::state::Catalog;
+use crate::state::{Catalog, Ring};
 
 /// The cluster document, its ids, and what is derived from them.
 #[derive(Debug)]
@@ -22,8 +23,10 @@ pub struct Plan {
     pub cluster: ClusterId,
     /// Hashes identifiers.
     pub hasher: KeyHasher,
-    /// Seals and opens tokens.
+    /// Opens tokens.
     pub ring: KeyRing,
+    /// Knows which key seals.
+    sealing: Ring,
     routes: RouteTable,
     patterns: Patterns,
     /// Hashes identifiers where sessions of different pools are apart, by the pool's position.
@@ -61,9 +64,6 @@ impl Pools {
     }
 }
 
-/// The id that the cluster's first sealing key has.
-const FIRST_SEALING_KEY: SealingKeyId = SealingKeyId(1);
-
 impl Plan {
     /// `None` before the cluster was founded or a document was applied.
     #[must_use]
@@ -71,7 +71,7 @@ impl Plan {
         let found = catalog.found.as_ref()?;
         let document = Arc::clone(catalog.document.as_ref()?);
         let hasher = KeyHasher::new(found.hash_key);
-        let key = SealingKey::new(FIRST_SEALING_KEY, found.sealing_secret);
+        let keys = catalog.ring.keys().iter().map(|kept| kept.key.clone()).collect();
         Some(Self {
             revision: catalog.revision,
             routes: RouteTable::new(&document),
@@ -81,9 +81,22 @@ impl Plan {
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
             hasher,
-            ring: KeyRing::new(vec![key], Some(FIRST_SEALING_KEY)).ok()?,
+            ring: KeyRing::new(keys).ok()?,
+            sealing: catalog.ring.clone(),
             document,
         })
+    }
+
+    /// Whether a plan of this catalog would be the same.
+    #[must_use]
+    pub fn is_of(&self, catalog: &Catalog) -> bool {
+        self.revision == catalog.revision && self.sealing.generation() == catalog.ring.generation()
+    }
+
+    /// The key that seals a token at this stable index, which is to be that of this very moment.
+    #[must_use]
+    pub fn sealing_key(&self, stable: LogIndex) -> Option<&SealingKey> {
+        self.ring.get(self.sealing.sealing(stable)?.key.id())
     }
 
     /// The route of a request; `host` is lower case and without a port.

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Found;
+use super::ring::Ring;
 use super::verdict::Health;
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
-use crate::ids::{AffinityId, BackendId, NodeId, PoolId, Revision};
+use crate::ids::{AffinityId, BackendId, ClusterId, NodeId, PoolId, Revision};
 use crate::time::ClusterTime;
 
 /// Document, ids and backends, as of one log index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {
     /// The cluster's birth; `None` until its first entry.
-    pub found: Option<Found>,
+    pub found: Option<Founded>,
     /// The members whose reports count.
     pub voters: BTreeSet<NodeId>,
     /// Number of the cluster document.
@@ -33,6 +33,23 @@ pub struct Catalog {
     pub backends: BTreeMap<BackendId, BackendRecord>,
     /// The last permanent id that was given out, of whatever kind.
     pub last_id: u64,
+    /// The keys of Stickler's cookie.
+    pub ring: Ring,
+}
+
+/// The cluster's birth, as far as it is fixed for ever: sealing keys come and go.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Founded {
+    /// The cluster's name.
+    pub cluster: ClusterId,
+    /// Key of the affinity-key hash. Never changes: every stored key depends on it.
+    pub hash_key: [u8; 16],
+}
+
+impl std::fmt::Debug for Founded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Founded").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
 }
 
 /// One backend, as the cluster sees it.
@@ -209,6 +226,7 @@ impl Catalog {
     pub(super) fn hash_into<H: std::hash::Hasher>(&self, hasher: &mut H) {
         use std::hash::Hash;
         (&self.found, &self.voters, self.revision, &self.pools, &self.affinities, self.last_id).hash(hasher);
+        self.ring.hash(hasher);
         // The document is a function of its text, which is what the user sees and compares.
         self.document.as_ref().map(|document| &document.source).hash(hasher);
         for (id, backend) in &self.backends {

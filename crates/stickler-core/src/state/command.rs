@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{MoveReason, SessionKey};
+use crate::affinity::sealing::SealingKeyId;
 use crate::document::cluster::ClusterDocument;
 use crate::ids::{BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use crate::time::ClusterTime;
@@ -54,6 +55,8 @@ pub enum Command {
     SetAdmin(SetAdmin),
     /// Replace the cluster document.
     ApplyDocument(Box<ApplyDocument>),
+    /// Add a sealing key.
+    RotateKey(RotateKey),
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
@@ -224,4 +227,19 @@ pub struct ApplyDocument {
     pub document: ClusterDocument,
     /// The revision that the operator saw.
     pub expected: Revision,
+}
+
+/// Add a sealing key, if the newest one is still this one. It seals once the stable index has passed it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateKey {
+    /// The newest key that the proposer saw.
+    pub expected: SealingKeyId,
+    /// Secret of the key after it.
+    pub secret: [u8; 32],
+}
+
+impl std::fmt::Debug for RotateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RotateKey").field("expected", &self.expected).finish_non_exhaustive()
+    }
 }

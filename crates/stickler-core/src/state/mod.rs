@@ -15,6 +15,7 @@ mod operate;
 mod outcome;
 mod rebind;
 mod record;
+mod ring;
 mod snapshot;
 mod table;
 mod verdict;
@@ -23,13 +24,14 @@ mod view;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use catalog::{AdminState, BackendRecord, Catalog};
+pub use catalog::{AdminState, BackendRecord, Catalog, Founded};
 pub use command::*;
 pub use counts::Counts;
 pub use deadlines::{Deadlines, deadline, unreported};
 pub use hash::digest;
 pub use outcome::*;
 pub use record::*;
+pub use ring::{MAX_SEALING_KEYS, Ring, RingKey};
 pub use snapshot::{RestoreError, SnapshotHeader, StateSnapshot};
 pub use table::{BindingTable, SnapshotSuperseded};
 pub use verdict::{Health, ReportedHealth, Verdict};
@@ -85,6 +87,7 @@ impl State {
         self.wall = batch.stamp.wall;
         self.stable = self.stable.max(batch.stamp.stable);
         self.forget_ended();
+        self.retire_keys();
         batch.commands.iter().map(|command| self.apply_one(command)).collect()
     }
 
@@ -140,6 +143,7 @@ impl State {
             Command::Suspect(suspect) => self.suspect(suspect),
             Command::SetAdmin(set) => Outcome::Admin(self.set_admin(set)),
             Command::ApplyDocument(apply) => Outcome::Admin(self.apply_document(apply)),
+            Command::RotateKey(rotate) => Outcome::Rotate(self.rotate_key(rotate)),
         }
     }
 

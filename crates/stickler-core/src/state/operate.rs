@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
-use super::catalog::AdminState;
+use super::catalog::{AdminState, Founded};
 use super::command::{Admin, ApplyDocument, Found, Report, SetAdmin, Suspect};
 use super::counts::Counts;
 use super::outcome::{AdminOutcome, Outcome};
@@ -14,7 +14,9 @@ use crate::ids::Revision;
 impl State {
     pub(super) fn found(&mut self, found: &Found) -> Outcome {
         if self.catalog.found.is_none() {
-            Arc::make_mut(&mut self.catalog).found = Some(found.clone());
+            let catalog = Arc::make_mut(&mut self.catalog);
+            catalog.found = Some(Founded { cluster: found.cluster, hash_key: found.hash_key });
+            catalog.ring.add(found.sealing_secret, self.applied, self.time);
         }
         Outcome::Noted
     }

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Binding, SessionKey};
+use crate::affinity::sealing::SealingKeyId;
 use crate::ids::{Epoch, Revision};
+use crate::time::ClusterTime;
 
 /// One for each command, in the command's order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub enum Outcome {
     Admin(AdminOutcome),
     /// Of a command that nobody waits for: a report, a touch, an expiry, the founding.
     Noted,
+    /// Of a rotation of the sealing keys.
+    Rotate(RotateOutcome),
 }
 
 /// Of a bind.
@@ -117,4 +121,17 @@ pub enum AdminOutcome {
     Changed(Revision),
     /// There is no such thing: look it up with `backend list`.
     Unknown,
+}
+
+/// Of a rotation of the sealing keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotateOutcome {
+    /// The key of this id was added.
+    Rotated(SealingKeyId),
+    /// The newest key is this one, not the one that the proposer saw: somebody was faster, or it is a retry
+    /// of what has happened. 0 before the cluster's birth.
+    Changed(SealingKeyId),
+    /// The ring has [`MAX_SEALING_KEYS`](super::MAX_SEALING_KEYS) keys. At this cluster time the oldest one's
+    /// overlap is over, and another can be added.
+    Full(ClusterTime),
 }

@@ -104,6 +104,41 @@ fn limits_have_limits() {
 }
 
 #[test]
+fn keys_rotate_within_limits_and_open_tokens_for_ten_minutes_at_least() {
+    assert_all(
+        check,
+        &[
+            (
+                "[sealing]\nrotate_every = \"59m\"\noverlap = \"9m\"",
+                &[
+                    "4:16: `rotate_every` can't be 59m | write a value from 1h to 400d",
+                    "5:11: `overlap` can't be 9m | write a value from 10m to 401d",
+                ],
+            ),
+            (
+                "[sealing]\nrotate = \"1d\"",
+                &["4:1: unknown key \"rotate\" in [sealing] | the keys are rotate_every, overlap"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn keys_open_tokens_for_as_long_as_a_session_with_sticklers_cookie_may_be_idle_and_a_little_more() {
+    let overlap = |rest: &str| check(rest).unwrap().sealing.overlap.as_secs();
+    let affinity = |name: &str, idle: &str, method: &str| {
+        format!(
+            "[[affinity]]\nname = \"{name}\"\nidle_timeout = \"{idle}\"\n[[affinity.by]]\nmethod = \"{method}\"\n"
+        )
+    };
+    let others = affinity("other", "9h", "source-address");
+    assert_eq!(overlap(&others), 600);
+    let own = affinity("one", "20m", "cookie") + &affinity("two", "2h", "cookie") + &others;
+    assert_eq!(overlap(&own), 2 * 3600 + 600);
+    assert_eq!(overlap(&(own + "[sealing]\noverlap = \"12m\"\n")), 720);
+}
+
+#[test]
 fn listeners_are_needed_and_differ() {
     let listener = |rest: &str| check_cluster("cluster.toml", &format!("version = 1\n{rest}"));
     assert_all(

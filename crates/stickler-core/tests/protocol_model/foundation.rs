@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    WhenDown, WhenIsolated,
+    Sealing, WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
@@ -136,5 +136,6 @@ fn document() -> ClusterDocument {
         affinities,
         routes: Vec::new(),
         source: String::new(),
+        sealing: Sealing { rotate_every: second * 3600, overlap: second * 3600 },
     }
 }

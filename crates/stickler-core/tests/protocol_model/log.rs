@@ -237,7 +237,7 @@ impl Moment {
 }
 
 fn recognised(key: u8) -> Recognised {
-    let found = Found { method: 0, key: session(key).key, token: None };
+    let found = Found { method: 0, key: session(key).key, token: None, sealed_with: None };
     Recognised { found: vec![found], passed_over: Vec::new(), routes: Vec::new() }
 }
 

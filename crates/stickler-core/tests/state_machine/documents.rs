@@ -2,10 +2,14 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    WhenDown, WhenIsolated,
+    Sealing, WhenDown, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
+
+/// How keys rotate in all of them.
+pub const ROTATE_EVERY: Duration = Duration::from_secs(9);
+pub const OVERLAP: Duration = Duration::from_secs(5);
 
 /// One of 65,536 documents; each bit of `shape` takes something away from the simplest one.
 pub fn document(shape: u16) -> ClusterDocument {
@@ -46,6 +50,7 @@ pub fn document(shape: u16) -> ClusterDocument {
         affinities,
         routes: Vec::new(),
         source: format!("shape {shape}"),
+        sealing: Sealing { rotate_every: ROTATE_EVERY, overlap: OVERLAP },
     }
 }
 

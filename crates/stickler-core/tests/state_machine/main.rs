@@ -10,6 +10,7 @@ mod lifetimes;
 mod moves;
 mod proposals;
 mod replicas;
+mod rotation;
 mod snapshots;
 mod steps;
 mod verdicts;

@@ -1,9 +1,10 @@
 //! What the small numbers of an action mean in a world's present state.
 
+use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::state::{
-    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, Origin, Rebind, Report, SessionKey, SetAdmin,
-    Suspect, Touch, Unbind, Use,
+    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, Origin, Rebind, Report, RotateKey, SessionKey,
+    SetAdmin, Suspect, Touch, Unbind, Use,
 };
 
 use crate::documents::document;
@@ -111,6 +112,11 @@ impl World {
                 document: document(shape),
                 expected: wrong_revision(view.catalog.revision, wrong),
             })),
+            Action::RotateKey { wrong } => {
+                let newest = view.catalog.ring.newest().map_or(0, |newest| newest.key.id().0);
+                let expected = SealingKeyId(newest.saturating_sub(u32::from(wrong)));
+                Command::RotateKey(RotateKey { expected, secret: [newest as u8; 32] })
+            }
             Action::Verdict { .. } | Action::Voters { .. } | Action::Again { .. } => return None,
         })
     }

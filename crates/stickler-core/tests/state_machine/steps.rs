@@ -64,6 +64,9 @@ pub enum Action {
     Voters {
         nodes: u8,
     },
+    RotateKey {
+        wrong: bool,
+    },
     /// An earlier command once more.
     Again {
         which: u16,
@@ -116,6 +119,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(backend, admin, wrong)| Action::SetAdmin { backend, admin, wrong }),
         2 => (shape, wrong()).prop_map(|(shape, wrong)| Action::Apply { shape, wrong }),
         1 => (0..16u8).prop_map(|nodes| Action::Voters { nodes }),
+        3 => wrong().prop_map(|wrong| Action::RotateKey { wrong }),
         10 => any::<u16>().prop_map(|which| Action::Again { which }),
     ]
 }

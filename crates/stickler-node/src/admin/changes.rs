@@ -30,17 +30,17 @@ const LONGEST_MESSAGE: usize = 64 * 1024;
 const LONGEST_DRAIN: u64 = 366 * 24 * 60 * 60 * 1000;
 
 /// A change as the audit log tells of it.
-struct Audited {
-    caller: Caller,
-    action: &'static str,
+pub(super) struct Audited {
+    pub(super) caller: Caller,
+    pub(super) action: &'static str,
     /// What is changed; never a client's identifier.
-    subject: String,
+    pub(super) subject: String,
 }
 
 impl Audited {
     /// Carries the change out and notes what came of it. It goes on when the operator hangs up meanwhile,
     /// so that what was done is always noted.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         self,
         change: impl Future<Output = Result<(LogIndex, T), Status>> + Send + 'static,
     ) -> Result<T, Status> {
@@ -210,7 +210,7 @@ async fn took_hold(cluster: &Cluster, index: LogIndex) -> Result<(), Status> {
     })
 }
 
-async fn propose(cluster: &Cluster, command: Command) -> Result<(LogIndex, Outcome), Status> {
+pub(super) async fn propose(cluster: &Cluster, command: Command) -> Result<(LogIndex, Outcome), Status> {
     let answer = cluster.propose(command, PATIENCE, Persistence::Report).await.map_err(no_answer)?;
     Ok((answer.index, answer.outcome))
 }
@@ -243,7 +243,7 @@ fn admin_outcome(
     }
 }
 
-fn unexpected(outcome: &dyn fmt::Debug) -> Status {
+pub(super) fn unexpected(outcome: &dyn fmt::Debug) -> Status {
     tracing::error!(?outcome, "the cluster answered another question than was asked");
     Status::internal("the cluster answered another question than was asked")
 }

@@ -3,6 +3,7 @@
 
 mod changes;
 mod connection;
+mod keys;
 mod listener;
 mod replies;
 mod sessions;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
     ApplyDocumentReply, ApplyDocumentRequest, HandOverReply, HandOverRequest, ListBackendsReply,
-    ListBackendsRequest, ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest,
-    Session, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
-    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+    ListBackendsRequest, ListKeysReply, ListKeysRequest, ListMembersReply, ListMembersRequest,
+    ListSessionsReply, ListSessionsRequest, RotateKeyReply, RotateKeyRequest, Session, SetBackendAdminReply,
+    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
+    StatusRequest, UnbindSessionReply, UnbindSessionRequest,
 };
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
@@ -166,5 +168,18 @@ impl Admin for AdminService {
     ) -> Result<Response<UnbindSessionReply>, Status> {
         let caller = caller(&request);
         changes::unbind(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn list_keys(&self, _request: Request<ListKeysRequest>) -> Result<Response<ListKeysReply>, Status> {
+        let (now, stable) = (replies::time(&self.cluster), self.cluster.standing().stable);
+        Ok(Response::new(keys::list(&self.cluster.view(), now, stable)))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<RotateKeyRequest>,
+    ) -> Result<Response<RotateKeyReply>, Status> {
+        let caller = caller(&request);
+        keys::rotate(&self.cluster, caller, request.get_ref()).await.map(Response::new)
     }
 }

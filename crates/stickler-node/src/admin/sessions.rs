@@ -272,7 +272,7 @@ fn key_by(
 
 fn token_handle(plan: &Plan, affinity: AffinityId, identifier: &str) -> Option<Handle> {
     let text = unquoted(identifier).as_bytes();
-    plan.ring.open(plan.cluster, affinity, text).ok().map(|token| token.handle)
+    plan.ring.open(plan.cluster, affinity, text).ok().map(|opened| opened.token.handle)
 }
 
 /// A cookie's value without the quotes that may stand around it.

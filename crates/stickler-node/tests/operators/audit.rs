@@ -2,7 +2,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use stickler_proto::admin::{
-    ApplyDocumentRequest, SetBackendAdminRequest, ShowSessionRequest, UnbindSessionRequest,
+    ApplyDocumentRequest, RotateKeyRequest, SetBackendAdminRequest, ShowSessionRequest, UnbindSessionRequest,
 };
 
 use crate::support::{DOCUMENT, TestNode};
@@ -59,6 +59,7 @@ async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
         expected_revision: 77,
     };
     client.set_backend_admin(stale).await.unwrap_err();
+    client.rotate_key(RotateKeyRequest { expected_key: 1 }).await.unwrap();
 
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let noted = |subject: &str| {
@@ -74,5 +75,6 @@ async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
     assert!(unbound.contains("unbind session") && unbound.contains("index="), "{unbound}");
     let refused = noted("shop/web-of-audit");
     assert!(refused.contains("set backend admin") && refused.contains("FailedPrecondition"), "{refused}");
+    assert!(text.contains("rotate sealing key") && text.contains("after key 1"), "{text}");
     assert!(!text.contains("very-secret"));
 }

@@ -5,6 +5,7 @@ use stickler_core::affinity::cacheable::{is_cacheable, make_private};
 use stickler_core::affinity::key::Handle;
 use stickler_core::affinity::mint::own_cookie;
 use stickler_core::affinity::recognise::Policy;
+use stickler_core::affinity::sealing::SealingKey;
 use stickler_core::affinity::set_cookie_writer::{write_removal, write_set_cookie};
 use stickler_core::affinity::token::Token;
 use stickler_core::deliberate::{self, Fault};
@@ -70,8 +71,8 @@ impl Router {
         Ok(Some((Did::None, None)))
     }
 
-    /// The token that is to replace the one that the client has: its session has moved since, or its cookie has lived
-    /// through half of its age.
+    /// The token that is to replace the one that the client has: its session has moved since, its cookie has lived
+    /// through half of its age, or its key was replaced, with which it would end.
     fn renewed(
         &self,
         routing: &Routing<'_>,
@@ -84,13 +85,21 @@ impl Router {
         let now = self.proxy.cluster.standing().time;
         let moved = token.epoch < routed.epoch;
         let ageing = attributes.max_age.is_some_and(|age| now.since(token.issued) >= age / 2);
-        (moved || ageing).then_some(Token {
+        // Never with an older key than the client's, which this node may have yet to hear that it seals.
+        let fading = shown.sealed_with.zip(self.sealing_key()).is_some_and(|(with, key)| with < key.id());
+        (moved || ageing || fading).then_some(Token {
             backend: ticket.backend,
             epoch: routed.epoch.max(token.epoch),
             issued: now,
             recorded: true,
             ..token
         })
+    }
+
+    /// The key that seals at this moment, by the ring of this moment: a response may have taken longer than
+    /// the keys last that there were when its request came.
+    fn sealing_key(&self) -> Option<SealingKey> {
+        self.plan()?.sealing_key(self.proxy.cluster.standing().stable).cloned()
     }
 
     /// Adds the cookie; false when this response can't carry it.
@@ -105,7 +114,7 @@ impl Router {
         if !attributes.on_cacheable && is_cacheable(headers, self.seconds_since_1970()) {
             return false;
         }
-        let Some(key) = routing.plan.ring.current() else { return false };
+        let Some(key) = self.sealing_key() else { return false };
         let nonce = self.chooser.borrow_mut().fill();
         let sealed = key.seal(routing.plan.cluster, policy.id, token, nonce);
         match write_set_cookie(attributes, &sealed) {

@@ -117,43 +117,54 @@ impl Router {
         }
     }
 
-    /// The plan of the current document, made anew when that has changed.
-    fn plan(&self) -> Option<Rc<Plan>> {
+    /// The plan of the current document and ring, made anew when either has changed.
+    pub(super) fn plan(&self) -> Option<Rc<Plan>> {
         let view = self.proxy.cluster.view();
         let mut plan = self.plan.borrow_mut();
-        if plan.as_ref().is_none_or(|plan| plan.revision != view.catalog.revision) {
+        if plan.as_ref().is_none_or(|plan| !plan.is_of(&view.catalog)) {
             *plan = Plan::of(&view.catalog).map(Rc::new);
         }
         plan.clone()
     }
 
     async fn answer(&self, client: ClientRequest) -> Result<Response<Body>, Answer> {
-        let plan = self.plan().ok_or_else(no_document)?;
-        // Step 1: route.
-        let route = plan.route(&client.host, client.request.uri().path()).ok_or_else(no_route)?;
-        let policy = plan.policy(route);
-        // Step 2: affinity key.
-        let source = client.peer.ip();
-        let (headers, uri) = (client.request.headers(), client.request.uri());
-        let ignored = policy.is_some_and(|policy| ignores(policy.affinity, uri.path()));
-        let recognised = policy.filter(|_| !ignored).map_or_else(Recognised::default, |policy| {
-            let carried = Carried { headers, path: uri.path(), query: uri.query(), source };
-            plan.recognise(&policy, carried)
-        });
-        self.count_passed_over(&recognised);
-        let pools = plan.pools(route, self.draw(&plan, policy.as_ref(), &recognised, source));
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;
-        let routing = Routing {
-            plan: &plan,
-            route,
-            pools: &pools,
-            policy,
-            recognised: &recognised,
-            ignored,
-            source,
-            deadline,
-        };
-        self.forward(&routing, client).await
+        loop {
+            // Read before the ring is. A key seals once the stable index has passed it, so that a node which
+            // holds a lease when a token comes has the token's key: one that it does not know is forged or
+            // retired, and the client a new one.
+            let footing = self.proxy.cluster.standing().footing;
+            let plan = self.plan().ok_or_else(no_document)?;
+            // Step 1: route.
+            let route = plan.route(&client.host, client.request.uri().path()).ok_or_else(no_route)?;
+            let policy = plan.policy(route);
+            // Step 2: affinity key.
+            let source = client.peer.ip();
+            let (headers, uri) = (client.request.headers(), client.request.uri());
+            let ignored = policy.is_some_and(|policy| ignores(policy.affinity, uri.path()));
+            let recognised = policy.filter(|_| !ignored).map_or_else(Recognised::default, |policy| {
+                let carried = Carried { headers, path: uri.path(), query: uri.query(), source };
+                plan.recognise(&policy, carried)
+            });
+            // A node that is behind looks again with the ring that it has then.
+            if footing == Footing::CatchingUp && recognised.has_unknown_key() {
+                self.hold(Until::Footing, deadline).await?;
+                continue;
+            }
+            self.count_passed_over(&recognised);
+            let pools = plan.pools(route, self.draw(&plan, policy.as_ref(), &recognised, source));
+            let routing = Routing {
+                plan: &plan,
+                route,
+                pools: &pools,
+                policy,
+                recognised: &recognised,
+                ignored,
+                source,
+                deadline,
+            };
+            return self.forward(&routing, client).await;
+        }
     }
 
     /// What a split goes by: the session, so that all nodes draw alike for one that nobody knows yet; or else the
@@ -203,6 +214,10 @@ impl Router {
                     });
                 }
                 Step::Refuse(refusal) => return Err(refused(refusal)),
+                // Recognised on a footing that is gone. With the next one comes a ring that may have the key.
+                Step::Hold(until @ Until::Footing) if routing.recognised.has_unknown_key() => {
+                    return Err(held_too_long(until));
+                }
                 Step::Hold(until) => {
                     self.hold(until, routing.deadline).await?;
                     // What was known may have passed while it waited; the table is at its newest.

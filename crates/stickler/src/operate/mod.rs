@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod backends;
+pub mod keys;
 pub mod members;
 pub mod sessions;
 pub mod status;

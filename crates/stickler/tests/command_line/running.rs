@@ -27,9 +27,17 @@ fn an_operator_applies_looks_drains_and_stops() {
     let nobody = node.say(&["session", "show", "cart", "--identifier", "abc"]);
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
 
+    let rotated = node.say(&["key", "rotate"]);
+    assert!(rotated.code == Some(0) && rotated.output.contains("key 2 added at index"), "{rotated:?}");
+    let keys = node.say(&["key", "list", "--output", "json"]).json();
+    assert_eq!((&keys["keys"][0]["id"], &keys["keys"][1]["id"]), (&1.into(), &2.into()));
+    let table = node.say(&["key", "list"]);
+    assert!(table.output.contains("STATE") && table.output.contains("9m"), "{table:?}");
+
     let (code, log) = node.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("audit") && log.contains("apply document"), "{log}");
+    assert!(log.contains("rotate sealing key"), "{log}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ fn when_no_node_can_be_reached_each_is_named_and_nothing_was_done() {
         &["backend", "list"],
         &["backend", "drain", "shop/web-1"],
         &["session", "list", "--output", "json"],
+        &["key", "list"],
+        &["key", "rotate"],
         &["session", "unbind", "cart", "00000000000000000000000000000001"],
         &["apply", &document],
         &["apply", &document, "--expect", "3"],

@@ -1,11 +1,14 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::method::LONGEST_NAME;
 use super::{
-    HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, no_longer_than, number, or_default,
-    within,
+    DAY, HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, no_longer_than, number,
+    or_default, within,
 };
-use crate::document::cluster::{Backend, ClusterDocument, HealthCheck, Limits, Listener, Pool};
+use crate::document::cluster::{
+    Affinity, Backend, ClusterDocument, HealthCheck, Limits, Listener, Method, Pool, Sealing,
+};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Report, quoted};
 use crate::document::values::show_size;
@@ -22,6 +25,7 @@ pub(super) fn check(
     let pools = check_pools(report, &written.pools);
     let affinities = super::affinity::check(report, &written.affinities);
     let routes = super::route::check(report, written);
+    let sealing = check_sealing(report, written.sealing.as_ref(), affinities.as_deref().unwrap_or_default());
     Some(ClusterDocument {
         limits,
         listeners: listeners?,
@@ -29,6 +33,7 @@ pub(super) fn check(
         affinities: affinities?,
         routes: routes?,
         source: source.to_owned(),
+        sealing,
     })
 }
 
@@ -57,6 +62,31 @@ fn check_limits(report: &Report<'_>, written: Option<&written::cluster::Limits>)
     }
     limits.debug_headers = or_default(&written.debug_headers, limits.debug_headers);
     limits
+}
+
+fn check_sealing(
+    report: &Report<'_>,
+    written: Option<&written::cluster::Sealing>,
+    affinities: &[Affinity],
+) -> Sealing {
+    // A token that is on its way while its key is replaced must still open when it comes back.
+    const SHORTEST_OVERLAP: Duration = SECOND.saturating_mul(600);
+    // No session lasts longer without use, and no browser keeps a cookie longer.
+    const LONGEST_OVERLAP: Duration = DAY.saturating_mul(401);
+
+    let by_own_cookie =
+        |affinity: &&Affinity| affinity.methods.iter().any(|method| matches!(method, Method::Cookie(_)));
+    let idle = affinities.iter().filter(by_own_cookie).map(|affinity| affinity.idle_timeout).max();
+    let mut sealing = Sealing {
+        rotate_every: defaults::ROTATE_EVERY,
+        overlap: idle.unwrap_or_default() + defaults::OVERLAP_BEYOND_IDLE,
+    };
+    let Some(written) = written else { return sealing };
+    duration_within(report, "rotate_every", &written.rotate_every, HOUR..=DAY * 400);
+    duration_within(report, "overlap", &written.overlap, SHORTEST_OVERLAP..=LONGEST_OVERLAP);
+    sealing.rotate_every = or_default(&written.rotate_every, sealing.rotate_every);
+    sealing.overlap = or_default(&written.overlap, sealing.overlap);
+    sealing
 }
 
 fn check_listeners(report: &Report<'_>, written: &[written::cluster::Listener]) -> Option<Vec<Listener>> {

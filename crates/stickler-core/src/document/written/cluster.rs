@@ -23,6 +23,7 @@ pub(in crate::document) struct WrittenCluster {
     pub pools: Vec<Pool>,
     pub affinities: Vec<Affinity>,
     pub routes: Vec<Route>,
+    pub sealing: Option<Sealing>,
 }
 
 /// `[limits]`
@@ -31,6 +32,12 @@ pub(in crate::document) struct Limits {
     pub ended_memory: Written<Duration>,
     pub max_request_head: Written<u64>,
     pub debug_headers: Written<bool>,
+}
+
+/// `[sealing]`
+pub(in crate::document) struct Sealing {
+    pub rotate_every: Written<Duration>,
+    pub overlap: Written<Duration>,
 }
 
 /// `[[listener]]`
@@ -98,6 +105,7 @@ impl WrittenCluster {
             pools: pools.into_iter().map(Pool::read).collect(),
             affinities: affinities.into_iter().map(Affinity::read).collect(),
             routes: routes.into_iter().map(Route::read).collect(),
+            sealing: table.table("sealing", "[sealing]").map(Sealing::read),
         };
         table.finish();
         written
@@ -114,6 +122,17 @@ impl Limits {
         };
         table.finish();
         limits
+    }
+}
+
+impl Sealing {
+    fn read(mut table: TableReader<'_>) -> Self {
+        let sealing = Self {
+            rotate_every: table.optional("rotate_every", duration),
+            overlap: table.optional("overlap", duration),
+        };
+        table.finish();
+        sealing
     }
 }
 
