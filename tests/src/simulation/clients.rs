@@ -32,25 +32,28 @@ pub enum Kind {
     Browser,
     /// Stickler's cookie.
     Own,
+    /// Stickler's cookie, recorded when the client comes back.
+    Guest,
     /// The header `X-Session`.
     Api,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Browser, Self::Own, Self::Api];
+    const ALL: [Self; 4] = [Self::Browser, Self::Own, Self::Guest, Self::Api];
 
     /// Its part of a path.
     const fn name(self) -> &'static str {
         match self {
             Self::Browser => "browser",
             Self::Own => "own",
+            Self::Guest => "guest",
             Self::Api => "api",
         }
     }
 }
 
 /// How many clients there are.
-pub const CLIENTS: usize = 9;
+pub const CLIENTS: usize = 12;
 
 /// How often a client tries until an answer comes, in calm times.
 const ATTEMPTS: u32 = 5;
@@ -62,6 +65,9 @@ const PAUSE: u64 = 300;
 /// not.
 const RESTS: f64 = 0.02;
 const FORGES: f64 = 0.1;
+
+/// How often a guest goes on in a tab that has its first cookie.
+const OLD_TABS: f64 = 0.3;
 
 /// Items of two clients never have the same number.
 const ITEMS: u64 = 1_000_000;
@@ -96,6 +102,7 @@ impl Clients {
                 name,
                 shared: Arc::clone(&shared),
                 session: Session::new(kind, 0),
+                first_cookies: BTreeMap::new(),
                 items: number as u64 * ITEMS,
             }
             .run()
@@ -111,6 +118,8 @@ struct Client {
     shared: Arc<Clients>,
     random: StdRng,
     session: Session,
+    /// The cookies of the last first answer: what a tab that was opened then still has.
+    first_cookies: BTreeMap<String, String>,
     items: u64,
 }
 
@@ -154,6 +163,11 @@ impl Client {
     /// One visit: a handful of requests, and then another session.
     async fn visit(&mut self) {
         self.forget();
+        if !self.first_cookies.is_empty() && self.random.random_bool(OLD_TABS) {
+            // It may be where it was, or be somebody else's by now.
+            self.session.cookies.clone_from(&self.first_cookies);
+            self.session.record = self.session.record.in_doubt();
+        }
         if self.kind == Kind::Api {
             self.race().await;
         }
@@ -292,6 +306,10 @@ impl Client {
             self.session.record = self.session.record.in_doubt();
         }
         let had = self.has_identifier();
+        if !had && self.kind == Kind::Guest {
+            let first = reply.cookies().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            self.first_cookies = first.collect();
+        }
         for (name, value) in reply.cookies() {
             self.session.cookies.insert(name.to_owned(), value.to_owned());
         }
@@ -319,8 +337,8 @@ impl Client {
     fn headers(&mut self) -> Vec<(&'static str, String)> {
         let mut headers = match self.kind {
             Kind::Api => vec![("x-session", format!("{}.{}", self.name, self.session.number))],
-            Kind::Browser | Kind::Own if self.session.cookies.is_empty() => Vec::new(),
-            Kind::Browser | Kind::Own => {
+            Kind::Browser | Kind::Own | Kind::Guest if self.session.cookies.is_empty() => Vec::new(),
+            Kind::Browser | Kind::Own | Kind::Guest => {
                 let pairs: Vec<String> =
                     self.session.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 vec![("cookie", pairs.join("; "))]

@@ -39,7 +39,7 @@ pub fn host_of(node: NodeId) -> String {
 pub const fn idle_timeout(kind: Kind) -> Duration {
     match kind {
         Kind::Browser => Duration::from_secs(20),
-        Kind::Own => Duration::from_secs(6),
+        Kind::Own | Kind::Guest => Duration::from_secs(6),
         Kind::Api => Duration::from_secs(2),
     }
 }
@@ -61,7 +61,7 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
     }
 }
 
-/// Three affinities, one for each way of recognising a session; the first one refuses when isolated. All
+/// Four affinities, one for each way of recognising a session; the first one refuses when isolated. All
 /// shops are in it but the one at position `absent`.
 ///
 /// # Panics
@@ -107,6 +107,14 @@ idle_timeout = "{own}s"
 [[affinity.by]]
 method = "cookie"
 [[affinity]]
+name = "guest"
+idle_timeout = "{own}s"
+[[affinity.by]]
+method = "cookie"
+name = "GUEST"
+record = "on-return"
+return_window = "15s"
+[[affinity]]
 name = "api"
 idle_timeout = "{api}s"
 [[affinity.by]]
@@ -122,6 +130,11 @@ name = "own"
 path_prefix = "/own"
 pool = "shop"
 affinity = "own"
+[[route]]
+name = "guest"
+path_prefix = "/guest"
+pool = "shop"
+affinity = "guest"
 [[route]]
 name = "api"
 path_prefix = "/api"

@@ -181,13 +181,23 @@ impl Evidence {
     }
 
     /// Takes in a binding that some node has applied.
-    pub fn bound(&mut self, at: Duration, session: SessionKey, binding: &Binding) {
+    ///
+    /// # Errors
+    /// I7: a token without a record has begun a session that had begun before, and was over.
+    pub fn bound(&mut self, at: Duration, session: SessionKey, binding: &Binding) -> Result<(), String> {
         if self.epochs.insert(binding.epoch, (session, binding.cause)).is_none() {
             self.used(at, session.key);
         }
-        if *self.firsts.entry(session).or_insert(binding.epoch) != binding.epoch {
+        let first = *self.firsts.entry(session).or_insert(binding.epoch);
+        if first != binding.epoch {
             self.contest(at, session);
         }
+        if first < binding.epoch && binding.cause == Cause::Returned {
+            return Err(format!(
+                "I7 ReplicatedDelete: {session:?} had epoch {first}, and a token without a record has brought it back: {binding:?}"
+            ));
+        }
+        Ok(())
     }
 
     /// Takes in that some node has applied what ended an epoch of a session.

@@ -60,7 +60,10 @@ impl Judge {
         }
         let before = match record {
             Record::Binding(binding) => {
-                self.ledger.open().evidence.bound(now(), session, binding);
+                let bound = self.ledger.open().evidence.bound(now(), session, binding);
+                if let Err(broken) = bound {
+                    self.ledger.violated(broken);
+                }
                 self.bindings.insert(session, *binding)
             }
             Record::Alias(_) | Record::Ended(_) => {

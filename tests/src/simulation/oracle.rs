@@ -56,6 +56,10 @@ impl Record {
         if reply.cookies().next().is_none() {
             return;
         }
+        if reply.header("stickler-affinity") == Some("begun") {
+            // A token without a record, which proves the session by itself.
+            return ledger.count("sessions begun without a record");
+        }
         let epoch = reply.header("stickler-epoch").and_then(|epoch| epoch.parse().ok()).map(Epoch);
         if !epoch.is_some_and(|epoch| ledger.open().evidence.is_committed(epoch)) {
             ledger.violated(format_args!(

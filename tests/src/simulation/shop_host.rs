@@ -180,7 +180,7 @@ impl Life {
         if path.starts_with("/api") {
             return known(text(headers, "x-session").unwrap_or_default());
         }
-        if path.starts_with("/own") {
+        if path.starts_with("/own") || path.starts_with("/guest") {
             return known(text(headers, "stickler-session").unwrap_or_default());
         }
         let shown = text(headers, "cookie").and_then(|line| line.strip_prefix("SHOP=").map(str::to_owned));

@@ -93,9 +93,12 @@ impl Watch {
     fn sent(&self, shop: &str, bytes: &[u8]) {
         let Some(cluster) = self.cluster.get() else { return };
         let head = String::from_utf8_lossy(bytes);
-        let (Some(session), Some(epoch)) =
-            (header(&head, "stickler-session"), header(&head, "stickler-epoch"))
-        else {
+        let Some(session) = header(&head, "stickler-session") else { return };
+        let Some(epoch) = header(&head, "stickler-epoch") else {
+            // A session that is being created, or that a token without a record proves.
+            if cluster.standing().footing == Footing::Isolated {
+                self.ledger.open().evidence.sent_isolated(now(), self.node, shop);
+            }
             return;
         };
         let (Ok(key), Ok(epoch)) = (session.parse::<KeyHash>(), epoch.parse().map(Epoch)) else {

@@ -87,6 +87,13 @@ impl Recognised {
         self.found.iter().find(|found| live(found)).or_else(|| self.found.first())
     }
 
+    /// The same without tokens that have no record: when they are good no more, they say nothing.
+    #[must_use]
+    pub fn without_unrecorded(&self) -> Self {
+        let recorded = |found: &&Found| found.token.is_none_or(|token| token.recorded);
+        Self { found: self.found.iter().filter(recorded).copied().collect(), ..self.clone() }
+    }
+
     /// Whether a token was passed over for its key, which a node that is behind may have yet to learn of.
     #[must_use]
     pub fn has_unknown_key(&self) -> bool {

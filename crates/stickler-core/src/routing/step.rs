@@ -190,6 +190,7 @@ pub fn decide_located(
             backend: located.binding.backend,
             address: backend.address,
             session: Some(Routed::of(located, asked)),
+            unrecorded: None,
         }),
         None => Step::Refuse(Refusal::BackendGone),
     }
@@ -237,7 +238,12 @@ fn decide_by_token(
                 usable_from: LogIndex(0),
                 last_use: view.time,
             };
-            Step::Forward(Ticket { backend: token.backend, address: backend.address, session: Some(routed) })
+            Step::Forward(Ticket {
+                backend: token.backend,
+                address: backend.address,
+                session: Some(routed),
+                unrecorded: None,
+            })
         }
         _ => Step::Refuse(Refusal::NoQuorum),
     }
@@ -289,16 +295,18 @@ fn decide_returning(
         Footing::Leased | Footing::Isolated if gone && affinity.when_down == WhenDown::Reject => {
             Step::Refuse(Refusal::BackendGone)
         }
-        Footing::Leased if gone => Step::Place { session, pool, held: Held::Unknown },
         Footing::Leased => {
             let held = Held::Token { backend: token.backend, issued: token.issued };
             Step::Place { session, pool, held }
         }
         Footing::Isolated => match backend.filter(|_| affinity.when_isolated == WhenIsolated::ServeKnown) {
             Some(_) if gone => Step::Unbound { pool, by_source: false, mint: Mint::Unrecorded },
-            Some(record) => {
-                Step::Forward(Ticket { backend: token.backend, address: record.address, session: None })
-            }
+            Some(record) => Step::Forward(Ticket {
+                backend: token.backend,
+                address: record.address,
+                session: None,
+                unrecorded: Some(session.key),
+            }),
             None => Step::Refuse(Refusal::Isolated),
         },
     }

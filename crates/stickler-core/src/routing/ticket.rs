@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::WhenIsolated;
-use crate::ids::{BackendId, Epoch, LogIndex};
+use crate::ids::{BackendId, Epoch, KeyHash, LogIndex};
 use crate::lease::{Footing, Standing};
 use crate::state::{Located, Record, SessionKey, View};
 use crate::time::ClusterTime;
@@ -19,6 +19,8 @@ pub struct Ticket {
     /// The session by which it goes there; `None` for a request without one, and for the first request of
     /// a session that the backend is about to create.
     pub session: Option<Routed>,
+    /// The key of a session that a token without a record proves: for the backend to know it by.
+    pub unrecorded: Option<KeyHash>,
 }
 
 /// The binding by which a request goes to a backend.

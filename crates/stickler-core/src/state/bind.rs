@@ -10,7 +10,7 @@ use super::view::{Located, follow};
 use crate::balance::{self, Candidate};
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::Balance;
-use crate::ids::{BackendId, KeyHash, LogIndex, PoolId};
+use crate::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use crate::time::ClusterTime;
 
 /// What a refused choice of a backend was short of.
@@ -62,7 +62,7 @@ impl State {
         self.put(bind.session, Record::Binding(binding));
         self.schedule_expiry(bind.session, &binding);
         if let Some((key, from)) = from {
-            self.alias(SessionKey { key, ..bind.session }, &from, bind.session.key);
+            self.alias(SessionKey { key, ..bind.session }, from.epoch, bind.session.key);
         }
         Ok(BindOutcome::Bound { session: bind.session, binding, created: true })
     }
@@ -116,19 +116,33 @@ impl State {
             }
             Origin::Inherit { backend, .. } if inherits => (backend, Cause::Inherited),
             Origin::Adopt { backend } | Origin::Inherit { backend, .. } => (backend, Cause::Adopted),
-            Origin::Return { backend, .. } => (backend, Cause::Returned),
+            Origin::Return { pool, backend, .. } => match self.holder(backend) {
+                Ok(record) => return Ok((record.pool, backend, Cause::Returned)),
+                Err(_) => {
+                    let placed = self.place(pool, bind.session, None, Some(backend))?;
+                    return Ok((pool, placed, Cause::Placed));
+                }
+            },
         };
-        let record = self.catalog.backends.get(&backend).ok_or(BindRefusal::BackendUnusable)?;
-        if !record.keeps_bound(self.time) {
-            return Err(BindRefusal::BackendUnusable);
-        }
-        if self.is_full(backend, record) && cause != Cause::Inherited {
-            return Err(BindRefusal::BackendFull);
-        }
+        let record = match self.holder(backend) {
+            Err(BindRefusal::BackendFull) if cause == Cause::Inherited => {
+                self.catalog.backends.get(&backend).ok_or(BindRefusal::BackendUnusable)?
+            }
+            holder => holder?,
+        };
         if deliberate::active(Fault::AdoptElsewhere) && cause == Cause::Adopted {
             return Ok((record.pool, self.place(record.pool, bind.session, None, Some(backend))?, cause));
         }
         Ok((record.pool, backend, cause))
+    }
+
+    /// A backend that may have a session that it holds already.
+    fn holder(&self, backend: BackendId) -> Result<&BackendRecord, BindRefusal> {
+        let record = self.catalog.backends.get(&backend).ok_or(BindRefusal::BackendUnusable)?;
+        if !record.keeps_bound(self.time) {
+            return Err(BindRefusal::BackendUnusable);
+        }
+        if self.is_full(backend, record) { Err(BindRefusal::BackendFull) } else { Ok(record) }
     }
 
     /// Chooses a backend for a new or moved session. The candidate is taken if it may be; the pool's
@@ -167,19 +181,12 @@ impl State {
     }
 
     /// Makes an old identifier follow the new one until its grace is over.
-    fn alias(&mut self, session: SessionKey, from: &Binding, to: KeyHash) {
+    fn alias(&mut self, session: SessionKey, epoch: Epoch, to: KeyHash) {
         let Some(policy) = self.catalog.affinity(session.affinity) else { return };
         let until = self.time + policy.alias_grace;
         let usable_from =
             if deliberate::active(Fault::AliasUsableAtOnce) { LogIndex(0) } else { self.applied };
-        let alias = Alias {
-            to,
-            epoch: from.epoch,
-            until,
-            usable_from,
-            changed_at: self.applied,
-            returned: from.returned,
-        };
+        let alias = Alias { to, epoch, until, usable_from, changed_at: self.applied };
         self.put(session, Record::Alias(alias));
     }
 

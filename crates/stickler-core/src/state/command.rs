@@ -115,8 +115,11 @@ pub enum Origin {
         /// The backend that changed it.
         backend: BackendId,
     },
-    /// A client shows a token without a record: this backend or a refusal, as long as the token is good.
+    /// A client shows a token without a record, as long as that is good: this backend, or another one of the pool when
+    /// this one can't have it.
     Return {
+        /// Where to choose from when the backend is gone.
+        pool: PoolId,
         /// The backend that the token names.
         backend: BackendId,
         /// When the token was sealed.

@@ -40,7 +40,8 @@ impl State {
     pub(super) fn end(&mut self, session: SessionKey, epoch: Epoch) {
         let returned = match self.table.get(&session) {
             Some(Record::Binding(binding)) => binding.returned,
-            Some(Record::Alias(alias)) => alias.returned,
+            // Few, and which of them a token once named is not kept.
+            Some(Record::Alias(_)) => !self.return_window(session).is_zero(),
             Some(Record::Ended(_)) | None => false,
         };
         let ended = Ended { epoch, ended_at: self.time, changed_at: self.applied, returned };

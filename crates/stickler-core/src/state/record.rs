@@ -62,8 +62,6 @@ pub struct Alias {
     pub usable_from: LogIndex,
     /// The log entry that last changed this record.
     pub changed_at: LogIndex,
-    /// As for a binding.
-    pub returned: bool,
 }
 
 /// The memory of an epoch that ended.
@@ -76,7 +74,7 @@ pub struct Ended {
     /// The log entry that ended it. The next epoch of the key may be used once the stable index has
     /// reached it, and a bind that was proposed by an older view is refused.
     pub changed_at: LogIndex,
-    /// As for a binding: it is remembered until no such token is good any more.
+    /// A token without a record may name it: it is remembered until no such token is good any more.
     pub returned: bool,
 }
 

@@ -234,7 +234,8 @@ impl Waiting {
             last_use: view.time,
         };
         // Where it goes is not what the last look is about.
-        Ticket { backend, address: view.catalog.backends[&backend].address, session: Some(routed) }
+        let address = view.catalog.backends[&backend].address;
+        Ticket { backend, address, session: Some(routed), unrecorded: None }
     }
 }
 

@@ -107,10 +107,11 @@ impl Router {
         let seen = self.proxy.cluster.view().applied;
         match decided {
             Decided::Ticket(ticket) => {
-                match &ticket.session {
-                    Some(routed) => fence(&mut request, routed.session.key, Some(routed.epoch)),
-                    None if deliberate::active(Fault::PassForgedFence) => {}
-                    None => unfence(&mut request),
+                match (&ticket.session, ticket.unrecorded) {
+                    (Some(routed), _) => fence(&mut request, routed.session.key, Some(routed.epoch)),
+                    (None, Some(key)) => fence(&mut request, key, None),
+                    (None, None) if deliberate::active(Fault::PassForgedFence) => {}
+                    (None, None) => unfence(&mut request),
                 }
                 let response = self.exchange(routing, ticket, request, || ()).await?;
                 Ok(Exchanged { response, ticket: *ticket, minting: None, seen })

@@ -16,7 +16,7 @@ impl Router {
         failed: Option<BackendId>,
     ) -> Result<Decided, Answer> {
         let ticket = self.choose_unbound(routing, false, failed)?;
-        match self.next_step(routing, None) {
+        match self.next_step(routing, routing.recognised, None) {
             Step::Forward(Ticket { session: Some(routed), backend, .. }) => {
                 if let Some(policy) = &routing.policy {
                     self.proxy.observed.count(policy.id, backend != ticket.backend);
@@ -27,7 +27,9 @@ impl Router {
                 let origin = match held {
                     Held::Unknown => Origin::Adopt { backend: ticket.backend },
                     Held::Named(backend) => Origin::Adopt { backend },
-                    Held::Token { backend, issued } => Origin::Return { backend, issued },
+                    Held::Token { backend, issued } => {
+                        Origin::Return { pool: routing.pools.drawn, backend, issued }
+                    }
                 };
                 self.note(session, origin, self.proxy.cluster.view().applied);
             }

@@ -1,5 +1,6 @@
 //! Steps 1 to 5: from a checked request to a ticket, and the handler that goes through all of them.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -197,9 +198,10 @@ impl Router {
         if routing.observes() {
             return self.observe(routing, failed);
         }
+        let mut recognised = Cow::Borrowed(routing.recognised);
         let mut known: Option<(Located, SessionKey)> = None;
         loop {
-            let step = self.next_step(routing, known.as_ref());
+            let step = self.next_step(routing, &recognised, known.as_ref());
             match step {
                 Step::Forward(ticket) => {
                     self.note_isolated(&ticket);
@@ -227,19 +229,23 @@ impl Router {
                     }
                 }
                 Step::Place { session, held, .. } => {
-                    let holder = match held {
-                        Held::Unknown => None,
-                        Held::Named(backend) => Some((backend, Origin::Adopt { backend })),
+                    known = match held {
+                        Held::Unknown => Some(self.place(routing, session, failed).await?),
+                        Held::Named(backend) if failed == Some(backend) => {
+                            Some(self.place(routing, session, failed).await?)
+                        }
+                        Held::Named(backend) => match self.adopt(session, Origin::Adopt { backend }).await? {
+                            None => Some(self.place(routing, session, failed).await?),
+                            adopted => adopted,
+                        },
                         Held::Token { backend, issued } => {
-                            Some((backend, Origin::Return { backend, issued }))
+                            let pool = routing.pools.drawn;
+                            self.adopt(session, Origin::Return { pool, backend, issued }).await?
                         }
                     };
-                    known = match holder.filter(|(backend, _)| failed != Some(*backend)) {
-                        Some((_, origin)) => self.adopt(session, origin).await?,
-                        None => None,
-                    };
                     if known.is_none() {
-                        known = Some(self.place(routing, session, failed).await?);
+                        // The token was good no more: whoever sent it is a new client.
+                        recognised = Cow::Owned(recognised.without_unrecorded());
                     }
                 }
                 Step::Move { located, reason } => {
@@ -252,7 +258,12 @@ impl Router {
 
     /// Step 3: what to do, by the state at this moment. `known` is what the leader has just answered, which
     /// this node may have yet to apply.
-    pub(super) fn next_step(&self, routing: &Routing<'_>, known: Option<&(Located, SessionKey)>) -> Step {
+    pub(super) fn next_step(
+        &self,
+        routing: &Routing<'_>,
+        recognised: &Recognised,
+        known: Option<&(Located, SessionKey)>,
+    ) -> Step {
         let view = self.proxy.cluster.view();
         let standing = self.proxy.cluster.standing();
         let Some(policy) = routing.policy.filter(|_| !routing.ignored) else {
@@ -265,7 +276,7 @@ impl Router {
             }
             None => {
                 let affinity = (policy.id, policy.affinity);
-                decide(&view, &standing, routing.pools, affinity, routing.recognised)
+                decide(&view, &standing, routing.pools, affinity, recognised)
             }
         }
     }
@@ -288,7 +299,7 @@ impl Router {
         let backend = self.choose(routing, &view, key, failed).map(|(_, backend)| backend);
         let backend = backend.ok_or_else(no_backend)?;
         let address = view.catalog.backends.get(&backend).ok_or_else(no_backend)?.address;
-        Ok(Ticket { backend, address, session: None })
+        Ok(Ticket { backend, address, session: None, unrecorded: None })
     }
 
     /// A backend of the pool that was drawn, or of the next one that has any.
