@@ -7,6 +7,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// A client that keeps cookies as a browser does, one jar for all nodes.
@@ -16,6 +17,8 @@ pub struct Browser {
     pub cookies: BTreeMap<String, String>,
     /// Headers that it sends with every request.
     pub headers: Vec<(String, String)>,
+    /// What a proxy between it and the nodes says at the start of a connection.
+    pub greeting: Vec<u8>,
 }
 
 /// What came back.
@@ -50,6 +53,12 @@ impl Browser {
         Self { cookies: BTreeMap::from([(name.to_owned(), value.to_owned())]), ..Self::default() }
     }
 
+    /// A browser behind a proxy that says this at the start of each connection.
+    #[must_use]
+    pub fn with_greeting(greeting: &[u8]) -> Self {
+        Self { greeting: greeting.to_owned(), ..Self::default() }
+    }
+
     /// GETs a path on a new connection, and keeps the cookies that come back.
     ///
     /// # Errors
@@ -59,7 +68,8 @@ impl Browser {
         node: SocketAddr,
         path: &str,
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(node).await?;
+        let mut stream = TcpStream::connect(node).await?;
+        stream.write_all(&self.greeting).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driving = tokio::spawn(connection);
         let mut request = Request::get(path).header("host", "shop.test");

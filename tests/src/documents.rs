@@ -49,9 +49,25 @@ pub fn text(backends: &[SocketAddr], methods: &[&str]) -> String {
     with_settings(backends, methods, "", "")
 }
 
+/// As [`text`], with lines of its own for the listener.
+#[must_use]
+pub fn with_listener(backends: &[SocketAddr], methods: &[&str], listener: &str) -> String {
+    written(backends, methods, listener, "", "")
+}
+
 /// As [`text`], with lines of their own for the affinity and for every backend.
 #[must_use]
 pub fn with_settings(backends: &[SocketAddr], methods: &[&str], affinity: &str, backend: &str) -> String {
+    written(backends, methods, "", affinity, backend)
+}
+
+fn written(
+    backends: &[SocketAddr],
+    methods: &[&str],
+    listener: &str,
+    affinity: &str,
+    backend: &str,
+) -> String {
     let backends: String = backends
         .iter()
         .enumerate()
@@ -69,6 +85,7 @@ debug_headers = true
 [[listener]]
 name = "public"
 address = "127.0.0.1:1"
+{listener}
 [[pool]]
 name = "shop"
 [pool.check]

@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod balance;
+pub mod client_address;
 pub mod deliberate;
 pub mod document;
 pub mod ids;

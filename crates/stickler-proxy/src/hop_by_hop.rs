@@ -4,10 +4,11 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Method, Request, Version};
+use stickler_core::client_address::X_FORWARDED_FOR;
 use stickler_core::deliberate::{self, Fault};
 
 /// Names that start so are ours: nothing that a client sends under them reaches a backend.
@@ -16,7 +17,6 @@ pub const RESERVED_PREFIX: &str = "stickler-";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -81,6 +81,13 @@ pub fn prepare_request<B>(request: &mut Request<B>, client: &ClientSide<'_>) {
         append_to_list(headers, X_FORWARDED_HOST, &host);
     }
     append_to_list(headers, VIA, via(version));
+}
+
+/// Takes away what a client says about addresses, for a client that nobody should believe: what
+/// [`prepare_request`] adds after this stands alone.
+pub fn remove_claimed_addresses(headers: &mut HeaderMap) {
+    headers.remove(X_FORWARDED_FOR);
+    headers.remove(FORWARDED);
 }
 
 /// Takes from a backend's response what belongs to the backend's connection, and adds `Via`. `upgraded`

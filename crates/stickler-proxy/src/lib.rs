@@ -14,6 +14,7 @@ pub mod hop_by_hop;
 pub mod in_flight;
 mod places;
 pub mod probe;
+mod proxy_header;
 pub mod request;
 pub mod responses;
 mod upgrade;

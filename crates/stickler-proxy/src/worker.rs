@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rand::RngCore;
+use stickler_core::client_address::Greeting;
 use stickler_rt::{BoxedStream, Listener, Seed, Shutdown};
 use tokio::io::AsyncWriteExt;
 
 use crate::body::Body;
 use crate::client_stream::ClientStream;
 use crate::framing;
-use crate::places::Places;
+use crate::places::{Place, Places};
+use crate::proxy_header::{self, GreetingError};
 use crate::responses::Answer;
 
 /// Ceilings of one worker. Changed ones hold for new connections.
@@ -32,6 +34,8 @@ pub struct WorkerSettings {
     pub max_connections: usize,
     /// The largest request head, in bytes; a larger one is answered 431 and its connection closed.
     pub max_request_head: usize,
+    /// Longest wait for a whole PROXY header, where connections begin with one.
+    pub greeting_timeout: Duration,
     /// Longest wait for a whole request head, from the end of the response before it on. So it is also how
     /// long an idle connection is kept.
     pub head_timeout: Duration,
@@ -44,6 +48,7 @@ impl Default for WorkerSettings {
         Self {
             max_connections: 16 * 1024,
             max_request_head: 16 * 1024,
+            greeting_timeout: Duration::from_secs(3),
             head_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
         }
@@ -67,7 +72,7 @@ pub struct ClientRequest {
     pub request: Request<Incoming>,
     /// The host that it is for: lower case, without port; empty for HTTP/1.0 without `Host`.
     pub host: String,
-    /// The other end of the connection.
+    /// The other end of the connection, or who the connection's PROXY header names.
     pub peer: SocketAddr,
     /// The listener's name in the cluster document.
     pub listener: Arc<str>,
@@ -79,6 +84,14 @@ pub struct ClientRequest {
 pub trait Handler: 'static {
     /// Answers one request. The future is dropped when the client goes away.
     fn handle(&self, request: ClientRequest) -> impl Future<Output = Response<Body>>;
+
+    /// How a connection that was just accepted from `peer` begins, by what holds for its listener now.
+    fn greeting(&self, _listener: &str, _peer: IpAddr) -> Greeting {
+        Greeting::Request
+    }
+
+    /// Takes note of a connection that was closed since it did not begin so.
+    fn refused_connection(&self) {}
 }
 
 /// One worker. Lives on one thread, inside a `LocalSet`.
@@ -156,8 +169,7 @@ impl<H: Handler> Worker<H> {
                 Ok((peer, stream)) => match self.places.take(self.settings.get().max_connections) {
                     Some(place) => {
                         let client = Client { name: Arc::clone(&name), peer };
-                        let stream = ClientStream::new(stream, place);
-                        tokio::task::spawn_local(Rc::clone(&self).serve(client, stream, stop.clone()));
+                        tokio::task::spawn_local(Rc::clone(&self).greet(client, stream, place, stop.clone()));
                     }
                     None => turn_away(stream).await,
                 },
@@ -165,6 +177,31 @@ impl<H: Handler> Worker<H> {
                     tracing::debug!(listener = %name, %error, "a connection was not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// From an accepted connection to the client's first byte, and on. It takes its place meanwhile, so that
+    /// connections that say nothing have the same limit as others.
+    async fn greet(self: Rc<Self>, mut client: Client, stream: BoxedStream, place: Place, stop: Shutdown) {
+        let greeted = match self.handler.greeting(&client.name, client.peer.ip()) {
+            Greeting::Request => Ok((stream, None)),
+            Greeting::Refused => Err(GreetingError::Stranger),
+            Greeting::ProxyHeader => tokio::select! {
+                biased;
+                () = stop.wait() => return,
+                greeted = proxy_header::read(stream, self.settings.get().greeting_timeout) => greeted,
+            },
+        };
+        match greeted {
+            Ok((stream, source)) => {
+                client.peer = source.unwrap_or(client.peer);
+                self.serve(client, ClientStream::new(stream, place), stop).await;
+            }
+            Err(GreetingError::Unused) => {}
+            Err(error) => {
+                self.handler.refused_connection();
+                tracing::debug!(listener = %client.name, peer = %client.peer, %error, "a connection was refused");
             }
         }
     }

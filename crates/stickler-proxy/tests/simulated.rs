@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Response;
+use stickler_core::client_address::Greeting;
 use stickler_core::document::cluster::HealthCheck;
 use stickler_core::ids::BackendId;
 use stickler_proxy::backend_connections::{BackendConnections, IdleLimits};
@@ -40,6 +41,10 @@ impl Handler for Forward {
             Ok(response) => response,
             Err(error) => error.cause.answer().unwrap().into_response(),
         }
+    }
+
+    fn greeting(&self, _listener: &str, _peer: IpAddr) -> Greeting {
+        Greeting::ProxyHeader
     }
 }
 
@@ -90,7 +95,7 @@ async fn backend() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn ask() -> std::io::Result<String> {
     let mut stream = SimulatedNetwork.connect(at("node")).await?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer.lines().next().unwrap_or_default().to_owned())

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Listeners, pools, affinities and routes, checked: names are unique and every reference resolves.
@@ -57,6 +58,24 @@ pub struct Listener {
     pub name: String,
     /// The address, unless the node file overrides it. Port 0 is a new port at each start.
     pub address: SocketAddr,
+    /// Networks of the proxies in front of it, which are believed when they say for whom they speak. Empty:
+    /// nobody is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where the address of a request's client is found.
+    pub client_address: ClientAddress,
+    /// Connections begin with a header of the PROXY protocol, version 1 or 2, and come from trusted proxies.
+    pub proxy_protocol: bool,
+}
+
+/// Where the address of a request's client is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAddress {
+    /// It is the other end of the connection, or who the connection's PROXY header names.
+    Connection,
+    /// `X-Forwarded-For`, read from its end as far as trusted proxies wrote it.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), read in the same way.
+    Forwarded,
 }
 
 /// A named set of backends, with a balancing algorithm and a health check.

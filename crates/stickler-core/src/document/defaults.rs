@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::cluster::{Balance, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated};
+use super::cluster::{
+    Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated,
+};
 
 /// `limits.max_bindings`.
 pub const MAX_BINDINGS: u64 = 1_000_000;
@@ -19,6 +21,10 @@ pub const ROTATE_EVERY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// `sealing.overlap` is this much more than the longest time that a session with Stickler's cookie may be
 /// idle: the key before seals until the stable index has passed the new one, and a request may be on its way.
 pub const OVERLAP_BEYOND_IDLE: Duration = Duration::from_secs(10 * 60);
+/// `listener.client_address`: headers are anybody's to write.
+pub const CLIENT_ADDRESS: ClientAddress = ClientAddress::Connection;
+/// `listener.proxy_protocol`.
+pub const PROXY_PROTOCOL: bool = false;
 
 /// `pool.balance`.
 pub const BALANCE: Balance = Balance::TwoChoices;

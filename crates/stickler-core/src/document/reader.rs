@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problems;
 use super::report::{Complaint, Place, Report, did_you_mean, quoted};
 use super::values;
+use super::written::Written;
 
 /// The most bytes of a document's text.
 const MAX_TEXT: usize = 1024 * 1024;
@@ -66,14 +67,7 @@ impl<'d> TableReader<'d> {
         read: impl FnOnce(&DeValue<'_>) -> Result<T, Complaint>,
     ) -> Option<Spanned<T>> {
         let value = self.value(key)?;
-        match read(value.get_ref()) {
-            Ok(read) => Some(Spanned::new(value.span(), read)),
-            Err(Complaint { message, suggestion }) => {
-                let complaint = Complaint { message: format!("`{key}` {message}"), suggestion };
-                self.report.add(&value.span(), complaint);
-                None
-            }
-        }
+        self.read(key, value, read)
     }
 
     /// Like [`optional`](Self::optional), and adds a problem when the key is not there. `example` is a
@@ -88,6 +82,34 @@ impl<'d> TableReader<'d> {
             self.missing(key, &format!("{key} = {example}"));
         }
         self.optional(key, read)
+    }
+
+    /// Whether `key` is there, readable or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The values of the array `key`, each read by itself; `None` when the key is not there, or after its
+    /// problem was added. `what` is how messages call its values; more than `most` are a problem.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        what: &'static str,
+        most: usize,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Complaint>,
+    ) -> Written<Vec<Written<T>>> {
+        let value = self.value(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            let found = values::kind(value.get_ref());
+            let complaint = Complaint::new(format!("`{key}` must be an array of {what}, not {found}"));
+            self.report.add(&value.span(), complaint.help("put it in square brackets"));
+            return None;
+        };
+        if let Some(first) = array.get(most) {
+            self.report.add(&first.span(), Complaint::new(format!("more than {most} {what} in `{key}`")));
+        }
+        let entries = array.iter().take(most).map(|entry| self.read(key, entry, &read));
+        Some(Spanned::new(value.span(), entries.collect()))
     }
 
     /// The table `key`, which `heading` names in messages.
@@ -135,6 +157,22 @@ impl<'d> TableReader<'d> {
             self.missing(key, example);
         }
         self.tables(key, heading, most)
+    }
+
+    fn read<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        read: impl FnOnce(&DeValue<'_>) -> Result<T, Complaint>,
+    ) -> Written<T> {
+        match read(value.get_ref()) {
+            Ok(read) => Some(Spanned::new(value.span(), read)),
+            Err(Complaint { message, suggestion }) => {
+                let complaint = Complaint { message: format!("`{key}` {message}"), suggestion };
+                self.report.add(&value.span(), complaint);
+                None
+            }
+        }
     }
 
     fn missing(&self, key: &str, example: &str) {

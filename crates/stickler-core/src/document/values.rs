@@ -4,9 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::report::{Complaint, did_you_mean, quoted};
+use crate::client_address::network::{NotANetwork, parse_network};
 
 /// A string.
 pub(super) fn text(value: &DeValue<'_>) -> Result<String, Complaint> {
@@ -87,6 +89,25 @@ pub(super) fn address_text(written: &str) -> Result<SocketAddr, Complaint> {
         "write an IP address and a port, such as \"10.0.0.11:8080\" or \"[2001:db8::11]:8080\"".to_owned()
     };
     Err(Complaint::new(format!("is not an IP address with a port: {}", quoted(written))).help(help))
+}
+
+/// A network of IP addresses, or one address.
+pub(super) fn network(value: &DeValue<'_>) -> Result<IpNet, Complaint> {
+    const HELP: &str = "write a network such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"";
+    let written = string(value, "a network").map_err(|complaint| complaint.help(HELP))?;
+    parse_network(written).map_err(|problem| match problem {
+        NotANetwork::Malformed => {
+            Complaint::new(format!("is not a network of IP addresses: {}", quoted(written))).help(HELP)
+        }
+        NotANetwork::WithinNetwork { network, address } => {
+            Complaint::new(format!("is an address within a network: {}", quoted(written)))
+                .help(format!("write \"{network}\" for the network, or \"{address}\" for the address alone"))
+        }
+        NotANetwork::MappedIpv4(network) => {
+            Complaint::new(format!("is IPv4 in the clothes of IPv6: {}", quoted(written)))
+                .help(format!("write \"{network}\""))
+        }
+    })
 }
 
 /// One of a few words.

@@ -7,7 +7,7 @@ use crate::affinity::key::KeyHasher;
 use crate::affinity::pattern::Patterns;
 use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
 use crate::affinity::sealing::{KeyRing, SealingKey};
-use crate::document::cluster::{Affinity, ClusterDocument, Pool, Route, Scope};
+use crate::document::cluster::{Affinity, ClusterDocument, Listener, Pool, Route, Scope};
 use crate::ids::{AffinityId, ClusterId, LogIndex, PoolId, Revision};
 use crate::routes::RouteTable;
 use crate::state::{Catalog, Ring};
@@ -97,6 +97,12 @@ impl Plan {
     #[must_use]
     pub fn sealing_key(&self, stable: LogIndex) -> Option<&SealingKey> {
         self.ring.get(self.sealing.sealing(stable)?.key.id())
+    }
+
+    /// The listener of this name; `None` when the document has it no longer.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.document.listeners.iter().find(|listener| listener.name == name)
     }
 
     /// The route of a request; `host` is lower case and without a port.

@@ -186,6 +186,84 @@ fn listeners_are_needed_and_differ() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_that_something_goes_by() {
+    let listener = |rest: &str| {
+        check_cluster(
+            "cluster.toml",
+            &format!("version = 1\n[[listener]]\nname = \"a\"\naddress = \"0.0.0.0:80\"\n{rest}"),
+        )
+    };
+    let use_it = "client_address = \"forwarded\"\n";
+    let networks = |list: &str| listener(&format!("{use_it}trusted_proxies = [{list}]"));
+    let document = networks("\"10.0.0.0/8\", \"192.0.2.7\", \"2001:db8::/32\"").unwrap();
+    let read: Vec<String> =
+        document.listeners[0].trusted_proxies.iter().map(|network| network.to_string()).collect();
+    assert_eq!(read, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+    let help = "write a network such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"";
+    let malformed = |column: u32, text: &str| {
+        format!("6:{column}: `trusted_proxies` is not a network of IP addresses: \"{text}\" | {help}")
+    };
+    for text in ["10.0.0.0/33", "10.0.0.0/08", "lb.example.com", "10.0.0.1:80"] {
+        assert_eq!(shown(networks(&format!("\"{text}\""))), [malformed(20, text)]);
+    }
+    assert_all(
+        networks,
+        &[
+            (
+                "\"10.1.2.3/8\", \"::ffff:10.0.0.0/104\", 10",
+                &[
+                    "6:20: `trusted_proxies` is an address within a network: \"10.1.2.3/8\" | write \"10.0.0.0/8\" for the network, or \"10.1.2.3\" for the address alone",
+                    "6:34: `trusted_proxies` is IPv4 in the clothes of IPv6: \"::ffff:10.0.0.0/104\" | write \"10.0.0.0/8\"",
+                    "6:57: `trusted_proxies` must be a network, not an integer | write a network such as \"10.0.0.0/8\", or an address such as \"192.0.2.7\"",
+                ],
+            ),
+            (
+                "\"10.0.0.1\", \"10.0.0.1/32\"",
+                &["6:32: the network 10.0.0.1/32 is already on line 6 | change or remove one of the two"],
+            ),
+        ],
+    );
+    let many = |count: usize| (0..count).map(|index| format!("\"10.0.0.{index}\",")).collect::<String>();
+    assert!(networks(&many(64)).is_ok());
+    assert_eq!(shown(networks(&many(65))), ["6:778: more than 64 networks in `trusted_proxies` | -"]);
+    assert_all(
+        listener,
+        &[
+            (
+                "client_address = \"x-forwarded-for\"\nproxy_protocol = true",
+                &[
+                    "5:18: `client_address` without `trusted_proxies`: anyone could say who they are | add trusted_proxies with the networks of the proxies in front, such as [\"10.0.0.0/8\"]",
+                    "6:18: `proxy_protocol` without `trusted_proxies`: anyone could say who they are | add trusted_proxies with the networks of the proxies in front, such as [\"10.0.0.0/8\"]",
+                ],
+            ),
+            (
+                "client_address = \"forwarded\"\ntrusted_proxies = []",
+                &[
+                    "5:18: `client_address` without `trusted_proxies`: anyone could say who they are | add trusted_proxies with the networks of the proxies in front, such as [\"10.0.0.0/8\"]",
+                ],
+            ),
+            (
+                "client_address = \"connection\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+                &[
+                    "6:19: `trusted_proxies` is used by nothing | add client_address = \"x-forwarded-for\" or \"forwarded\", or proxy_protocol = true",
+                ],
+            ),
+            // what can't be read is not missed as well
+            (
+                "client_address = \"x-forwarded\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+                &["5:18: `client_address` can't be \"x-forwarded\" | did you mean \"forwarded\"?"],
+            ),
+            (
+                "proxy_protocol = true\ntrusted_proxies = \"10.0.0.0/8\"",
+                &[
+                    "6:19: `trusted_proxies` must be an array of networks, not a string | put it in square brackets",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn pools_and_backends_are_checked() {
     assert_all(
         check,

@@ -12,6 +12,7 @@ mod observe;
 mod observed;
 mod own_cookie;
 mod reveal;
+mod source;
 mod steps;
 mod suspicions;
 mod uses;

@@ -81,6 +81,8 @@ pub struct ProxyCounters {
     pub held: AtomicU64,
     /// Requests of known sessions that were answered without a lease.
     pub isolated: AtomicU64,
+    /// Connections closed since they had to begin with a PROXY header of a trusted proxy, and did not.
+    pub refused_connections: AtomicU64,
 }
 
 impl ProxyCounters {
@@ -90,7 +92,7 @@ impl ProxyCounters {
 
     /// Name, help and value of each, for metrics.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, &'static str, u64); 8] {
+    pub fn read(&self) -> [(&'static str, &'static str, u64); 9] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", "Requests taken up", value(&self.requests)),
@@ -105,6 +107,11 @@ impl ProxyCounters {
             ("bad_tokens", "Cookies that were forged or malformed", value(&self.bad_tokens)),
             ("held_requests", "Requests that waited for the cluster", value(&self.held)),
             ("isolated_requests", "Requests of known sessions served without a lease", value(&self.isolated)),
+            (
+                "refused_connections",
+                "Connections closed for want of a PROXY header of a trusted proxy",
+                value(&self.refused_connections),
+            ),
         ]
     }
 }

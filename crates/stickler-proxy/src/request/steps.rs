@@ -13,6 +13,7 @@ use stickler_core::affinity::ignore::ignores;
 use stickler_core::affinity::key::Identifier;
 use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
 use stickler_core::affinity::source::MaskedAddress;
+use stickler_core::client_address::Greeting;
 use stickler_core::document::cluster::{Mode, Otherwise, Route, WhenIsolated};
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
@@ -25,6 +26,7 @@ use stickler_rt::{Moment, Seed, Shutdown};
 
 use super::chooser::WorkerChooser;
 use super::node::{PATIENCE, Proxy, ProxyCounters};
+use super::source::believed_source;
 use super::uses::OpenUses;
 use super::waiting::wait;
 use crate::backend_connections::{BackendConnections, IdleLimits};
@@ -128,7 +130,7 @@ impl Router {
         plan.clone()
     }
 
-    async fn answer(&self, client: ClientRequest) -> Result<Response<Body>, Answer> {
+    async fn answer(&self, mut client: ClientRequest) -> Result<Response<Body>, Answer> {
         let deadline = self.proxy.cluster.outside().clock.now() + PATIENCE;
         loop {
             // Read before the ring is. A key seals once the stable index has passed it, so that a node which
@@ -140,7 +142,7 @@ impl Router {
             let route = plan.route(&client.host, client.request.uri().path()).ok_or_else(no_route)?;
             let policy = plan.policy(route);
             // Step 2: affinity key.
-            let source = client.peer.ip();
+            let source = believed_source(&plan, &mut client);
             let (headers, uri) = (client.request.headers(), client.request.uri());
             let ignored = policy.is_some_and(|policy| ignores(policy.affinity, uri.path()));
             let recognised = policy.filter(|_| !ignored).map_or_else(Recognised::default, |policy| {
@@ -338,6 +340,14 @@ impl Handler for Router {
             tracing::debug!(target: "access", request = %id, %method, path, status, "request");
         }
         response
+    }
+
+    fn greeting(&self, listener: &str, peer: IpAddr) -> Greeting {
+        self.greeting_at(listener, peer)
+    }
+
+    fn refused_connection(&self) {
+        ProxyCounters::count(&self.proxy.counters.refused_connections);
     }
 }
 

@@ -6,11 +6,13 @@
 //! - `refusals`: framing that could smuggle, heads too large, clients too many.
 //! - `tunnels`: WebSockets.
 //! - `probing`: backends up and down.
+//! - `proxy_headers`: connections that begin with a header of the PROXY protocol.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails by panic")]
 
 mod connections;
 mod forwarding;
 mod probing;
+mod proxy_headers;
 mod refusals;
 mod streaming;
 mod support;

@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use stickler_core::client_address::Greeting;
 use stickler_core::ids::BackendId;
 use stickler_proxy::backend_connections::{BackendConnections, IdleLimits};
 use stickler_proxy::body::Body;
@@ -59,6 +60,10 @@ pub struct Plan {
     pub hold: RefCell<Option<Hold>>,
     /// What failed exchanges said: the cause, whether the backend is suspected, whether nothing was sent.
     pub failures: RefCell<Vec<(String, bool, bool)>>,
+    /// How connections begin from now on.
+    pub greeting: Cell<Greeting>,
+    /// Connections that did not begin so.
+    pub refused: Cell<u32>,
 }
 
 struct Forward(Rc<Plan>);
@@ -93,6 +98,14 @@ impl Handler for Forward {
                 }
             }
         }
+    }
+
+    fn greeting(&self, _listener: &str, _peer: IpAddr) -> Greeting {
+        self.0.greeting.get()
+    }
+
+    fn refused_connection(&self) {
+        self.0.refused.set(self.0.refused.get() + 1);
     }
 }
 
@@ -134,6 +147,8 @@ impl Proxy {
             validations: Cell::new(0),
             hold: RefCell::new(None),
             failures: RefCell::default(),
+            greeting: Cell::new(Greeting::Request),
+            refused: Cell::new(0),
         });
         let seed = Seed::from_number(1);
         let worker = Worker::new(Forward(Rc::clone(&plan)), settings, &seed, ending.clone());

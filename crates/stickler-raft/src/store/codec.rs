@@ -257,6 +257,18 @@ mod tests {
         }
     }
 
+    /// Networks are encoded by a crate of their own, in one way for people and another for machines.
+    #[test]
+    fn a_document_comes_back_with_the_networks_of_its_listeners() {
+        let text = "version = 1\n[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\nproxy_protocol = true\n\
+            client_address = \"forwarded\"\ntrusted_proxies = [\"10.0.0.0/8\", \"192.0.2.7\", \"2001:db8::/32\"]\n";
+        let document = stickler_core::document::check_cluster("cluster.toml", text).unwrap();
+        let bytes = encode(Kind::LogEntry, &document).unwrap();
+        assert_eq!(decode(Kind::LogEntry, &bytes), Ok(document.clone()));
+        let bytes = encode(Kind::LogEntry, &document.listeners[0].trusted_proxies[..2].to_vec()).unwrap();
+        assert_eq!(bytes, [2, 2, 0, 2, 0, 10, 0, 0, 0, 8, 0, 192, 0, 2, 7, 32]);
+    }
+
     #[test]
     fn each_refusal_has_its_name() {
         let mut bytes = encode(Kind::Vote, &7_u64).unwrap();

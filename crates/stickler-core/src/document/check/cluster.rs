@@ -100,7 +100,14 @@ fn check_listeners(report: &Report<'_>, written: &[written::cluster::Listener]) 
         if address.get_ref().port() != 0 {
             addresses.add(report, &address.span(), *address.get_ref(), &address.get_ref().to_string());
         }
-        Some(Listener { name: name?, address: *address.get_ref() })
+        let trusted_proxies = super::listener::check_trusted_proxies(report, listener);
+        Some(Listener {
+            name: name?,
+            address: *address.get_ref(),
+            trusted_proxies,
+            client_address: or_default(&listener.client_address, defaults::CLIENT_ADDRESS),
+            proxy_protocol: or_default(&listener.proxy_protocol, defaults::PROXY_PROTOCOL),
+        })
     };
     all(written.iter().map(check))
 }

@@ -4,6 +4,7 @@ mod affinity;
 mod caps;
 mod cluster;
 mod cookie;
+mod listener;
 mod method;
 mod node;
 mod route;

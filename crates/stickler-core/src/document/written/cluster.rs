@@ -1,14 +1,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::Written;
 use super::affinity::Affinity;
-use crate::document::cluster::Balance;
+use crate::document::cluster::{Balance, ClientAddress};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
-use crate::document::values::{address, boolean, choice, duration, integer, size, text};
+use crate::document::values::{address, boolean, choice, duration, integer, network, size, text};
 
 const MAX_LISTENERS: usize = 64;
+/// Of one listener.
+const MAX_TRUSTED_PROXIES: usize = 64;
 const MAX_POOLS: usize = 256;
 /// Of one pool here, of all pools when the document is checked.
 pub(in crate::document) const MAX_BACKENDS: usize = 4096;
@@ -44,6 +48,11 @@ pub(in crate::document) struct Sealing {
 pub(in crate::document) struct Listener {
     pub name: Written<String>,
     pub address: Written<SocketAddr>,
+    pub trusted_proxies: Written<Vec<Written<IpNet>>>,
+    pub client_address: Written<ClientAddress>,
+    pub proxy_protocol: Written<bool>,
+    /// Some of the last three stands there and could not be read.
+    pub unread: bool,
 }
 
 /// `[[pool]]`
@@ -138,14 +147,31 @@ impl Sealing {
 
 impl Listener {
     fn read(mut table: TableReader<'_>) -> Self {
-        let listener = Self {
+        let mut listener = Self {
             name: table.required("name", "\"public\"", text),
             address: table.required("address", "\"0.0.0.0:8080\"", address),
+            trusted_proxies: table.list("trusted_proxies", "networks", MAX_TRUSTED_PROXIES, network),
+            client_address: table.optional("client_address", choice(&CLIENT_ADDRESSES)),
+            proxy_protocol: table.optional("proxy_protocol", boolean),
+            unread: false,
         };
+        let networks = listener.trusted_proxies.as_ref();
+        let unread = [
+            ("trusted_proxies", networks.is_none_or(|list| list.get_ref().iter().any(Option::is_none))),
+            ("client_address", listener.client_address.is_none()),
+            ("proxy_protocol", listener.proxy_protocol.is_none()),
+        ];
+        listener.unread = unread.into_iter().any(|(key, unread)| unread && table.has(key));
         table.finish();
         listener
     }
 }
+
+const CLIENT_ADDRESSES: [(&str, ClientAddress); 3] = [
+    ("connection", ClientAddress::Connection),
+    ("x-forwarded-for", ClientAddress::XForwardedFor),
+    ("forwarded", ClientAddress::Forwarded),
+];
 
 impl Pool {
     fn read(mut table: TableReader<'_>) -> Self {

@@ -1,0 +1,36 @@
+//! Whom a request is from, and how connections begin: by what the current document says of the listener, so
+//! that a change of it holds for the next request of every connection.
+
+use std::net::IpAddr;
+
+use stickler_core::client_address::{Greeting, client_address, greeting, is_stranger};
+use stickler_core::routing::Plan;
+
+use super::steps::Router;
+use crate::hop_by_hop::remove_claimed_addresses;
+use crate::worker::ClientRequest;
+
+impl Router {
+    /// How a new connection begins. A listener that is no longer in the document is about to be closed.
+    pub(super) fn greeting_at(&self, listener: &str, peer: IpAddr) -> Greeting {
+        let plan = self.plan();
+        let listener = plan.as_ref().and_then(|plan| plan.listener(listener));
+        listener.map_or(Greeting::Refused, |listener| greeting(listener, peer))
+    }
+}
+
+/// The address of a request's client. What a stranger claims about addresses is taken out of the request, so
+/// that neither an affinity nor a backend goes by it.
+pub(super) fn believed_source(plan: &Plan, client: &mut ClientRequest) -> IpAddr {
+    let peer = client.peer.ip();
+    match plan.listener(&client.listener) {
+        Some(listener) if !is_stranger(listener, peer) => {
+            client_address(listener, peer, client.request.headers())
+        }
+        // On a listener that the document has no longer, nobody is believed.
+        _ => {
+            remove_claimed_addresses(client.request.headers_mut());
+            peer
+        }
+    }
+}
