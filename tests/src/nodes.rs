@@ -14,9 +14,11 @@ use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, RotateOutcome, SetAdmin};
 use stickler_node::Node;
+use stickler_proto::admin::admin_client::AdminClient;
 use stickler_raft::{Cluster, Persistence};
 use stickler_rt::{Clock, Outside, Seed, Shutdown, ThreadSpawner};
 use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::{SOON, until};
 use crate::cuttable::CuttableNetwork;
@@ -116,6 +118,11 @@ impl TestNodes {
         }
     }
 
+    /// Cuts a node off from one of the shops, and from nobody else.
+    pub fn cut_from_shop(&self, node: NodeId, shop: usize) {
+        self.networks[&node].cut([self.shops[shop].address]);
+    }
+
     /// Heals all cuts.
     pub fn heal(&self) {
         for network in self.networks.values() {
@@ -139,6 +146,16 @@ impl TestNodes {
     #[must_use]
     pub fn status_address(&self, node: NodeId) -> SocketAddr {
         self.files[&node].status_address
+    }
+
+    /// The admin service of a node, as its operators reach it.
+    ///
+    /// # Panics
+    /// When nobody answers there.
+    pub async fn admin(&self, node: NodeId) -> AdminClient<Channel> {
+        let AdminAddress::Tcp(address) = self.files[&node].admin else { panic!("it is at an address") };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a valid address");
+        AdminClient::new(endpoint.connect().await.expect("the node serves operators"))
     }
 
     /// A running node's consensus.

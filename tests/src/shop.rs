@@ -1,12 +1,15 @@
 //! A backend that keeps carts in its own memory, and can be made to wait in the middle of an answer.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, Request, Response};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
@@ -123,11 +126,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn answer(
     shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    mut request: Request<Incoming>,
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
     if path == "/health" {
-        return Ok(Response::new(Full::from("ok")));
+        return Ok(Response::new(Full::from("ok").boxed_unsync()));
     }
     let headers = request.headers().clone();
     shared
@@ -157,7 +160,12 @@ async fn answer(
         let _ = open.wait_for(|open| *open).await;
         shared.waiting.send_modify(|waiting| *waiting -= 1);
     }
-    let mut response = Response::new(Full::from(format!("{} {items}", shared.name)));
+    let said = Bytes::from(format!("{} {items}", shared.name));
+    let mut response = match path.as_str() {
+        "/stream" => Response::new(endless(said)),
+        "/socket" => switch(&mut request),
+        _ => Response::new(Full::from(said).boxed_unsync()),
+    };
     let name = http::HeaderValue::from_str(&shared.name).expect("a shop's name is plain");
     response.headers_mut().insert("x-backend", name);
     let line = match path.as_str() {
@@ -176,6 +184,29 @@ async fn answer(
         response.headers_mut().insert("set-cookie", line.parse().expect("a cookie line is plain"));
     }
     Ok(response)
+}
+
+/// Says something at once, and nothing more.
+fn endless(said: Bytes) -> UnsyncBoxBody<Bytes, Infallible> {
+    let said = futures::stream::once(std::future::ready(Ok(Frame::data(said))));
+    StreamBody::new(said.chain(futures::stream::pending())).boxed_unsync()
+}
+
+/// Becomes a WebSocket that sends back what it gets, as far as a balancer can tell.
+fn switch(request: &mut Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+        // Its end is the other side's doing.
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    let mut response = Response::new(Full::default().boxed_unsync());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert("connection", HeaderValue::from_static("upgrade"));
+    headers.insert("upgrade", HeaderValue::from_static("websocket"));
+    response
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -252,6 +252,22 @@ pub(crate) enum Wish {
         /// The epoch that the operator saw.
         epoch: u64,
     },
+    /// Another backend for a session.
+    Move {
+        /// The session's key.
+        key: String,
+        /// The epoch that the operator saw.
+        epoch: u64,
+        /// The backend.
+        to: String,
+    },
+    /// The end of all sessions of an affinity on a backend.
+    UnbindByRule {
+        /// The affinity.
+        affinity: String,
+        /// The backend.
+        backend: String,
+    },
     /// To see something; changes nothing.
     Look {
         /// What.

@@ -10,6 +10,9 @@ use crate::history::event::{Effect, OperationResult, Phase, Wish};
 /// microseconds: it takes two passed checks and a commit.
 const REPORTS: u64 = 5_000_000;
 
+/// So long what a node has proposed for an operator may be on its way, in microseconds.
+const PROPOSALS: u64 = 6_000_000;
+
 /// So long a node that can reach the cluster again may still count as isolated, in microseconds: a lease and the
 /// time between two looks at it.
 const LEASE: u64 = 1_500_000;
@@ -23,6 +26,10 @@ pub(crate) struct Circumstances {
     isolated: HashMap<u64, Vec<Span>>,
     /// Unbinds of a session's key: the epoch, and from when on.
     unbound: HashMap<String, Vec<(u64, u64)>>,
+    /// Moves of a session's key by operators, likewise.
+    moved: HashMap<String, Vec<(u64, u64)>>,
+    /// When sessions on a backend may be ended by a rule.
+    ruled: HashMap<String, Vec<Span>>,
 }
 
 impl Circumstances {
@@ -33,16 +40,20 @@ impl Circumstances {
         for backend in &history.run.backends {
             let mut spans = harm.doubted(backend, &history.run.nodes);
             spans.extend(maintained(history, backend));
+            circumstances.ruled.insert(backend.clone(), ended_by_rule(history, backend));
             circumstances.leavable.insert(backend.clone(), spans);
         }
         for node in &history.run.nodes {
             circumstances.isolated.insert(*node, harm.isolated(*node, history));
         }
         for operation in &history.operations {
-            if let Wish::Unbind { key, epoch } = &operation.wish
-                && operation.result != OperationResult::Refused
-            {
-                circumstances.unbound.entry(key.clone()).or_default().push((*epoch, operation.began));
+            let (asked, key, epoch) = match &operation.wish {
+                Wish::Unbind { key, epoch } => (&mut circumstances.unbound, key, epoch),
+                Wish::Move { key, epoch, .. } => (&mut circumstances.moved, key, epoch),
+                Wish::SetBackend { .. } | Wish::UnbindByRule { .. } | Wish::Look { .. } => continue,
+            };
+            if operation.result != OperationResult::Refused {
+                asked.entry(key.clone()).or_default().push((*epoch, operation.began));
             }
         }
         circumstances
@@ -58,11 +69,26 @@ impl Circumstances {
         self.isolated.get(&node).is_some_and(|spans| any_meets(spans, span))
     }
 
-    /// Whether the session behind this key may have been ended in or after this epoch, before this moment.
-    pub(crate) fn may_be_unbound(&self, key: &str, epoch: u64, before: u64) -> bool {
-        let unbinds = self.unbound.get(key);
-        unbinds.is_some_and(|unbinds| unbinds.iter().any(|(of, began)| *of >= epoch && *began <= before))
+    /// Whether the session behind this key may have been moved by an operator in or after this epoch, before this
+    /// moment.
+    pub(crate) fn may_be_moved(&self, key: &str, epoch: u64, before: u64) -> bool {
+        was_asked(&self.moved, key, epoch, before)
     }
+
+    /// Whether an operator may have ended the session behind this key, which had this epoch on this backend at the
+    /// beginning of this span: by its name, or by a rule, there or where it was by then.
+    pub(crate) fn may_be_ended(&self, key: &str, epoch: u64, backend: &str, span: Span) -> bool {
+        let ruled = |backend: &str| self.ruled.get(backend).is_some_and(|spans| any_meets(spans, span));
+        let left = || self.may_be_moved(key, epoch, span.until) || self.may_leave(backend, span);
+        was_asked(&self.unbound, key, epoch, span.until)
+            || ruled(backend)
+            || (left() && self.ruled.keys().any(|elsewhere| ruled(elsewhere)))
+    }
+}
+
+fn was_asked(wishes: &HashMap<String, Vec<(u64, u64)>>, key: &str, epoch: u64, before: u64) -> bool {
+    let wishes = wishes.get(key);
+    wishes.is_some_and(|wishes| wishes.iter().any(|(of, began)| *of >= epoch && *began <= before))
 }
 
 /// When which effects may have been felt.
@@ -139,6 +165,19 @@ impl Harm {
         let widened = |span: Span| Span { from: span.from, until: span.until.saturating_add(LEASE) };
         spans.into_iter().map(widened).collect()
     }
+}
+
+/// When sessions on a backend may have been ended by a rule. Without an answer, or when the operator hung up, what was
+/// proposed may still come.
+fn ended_by_rule(history: &History, backend: &str) -> Vec<Span> {
+    let rules = history.operations.iter().filter(|operation| {
+        let of = matches!(&operation.wish, Wish::UnbindByRule { backend: of, .. } if of == backend);
+        of && operation.result != OperationResult::Refused
+    });
+    let later = |result| if result == OperationResult::Done { 0 } else { PROPOSALS };
+    rules
+        .map(|rule| Span { from: rule.began, until: rule.ended.saturating_add(later(rule.result)) })
+        .collect()
 }
 
 /// When a backend may have been in maint: from the first wish for it until another state was acknowledged.

@@ -96,8 +96,11 @@ fn changed(
 ) -> Option<Violation> {
     let Known { newest, only_revealed } = known;
     let span = Span { from: newest.span.from, until: next.span.until };
-    let unbound = keys.iter().any(|key| circumstances.may_be_unbound(key, newest.epoch, span.until));
-    if unbound || circumstances.may_leave(newest.backend, span) {
+    let operated = keys.iter().any(|key| {
+        circumstances.may_be_moved(key, newest.epoch, span.until)
+            || circumstances.may_be_ended(key, newest.epoch, newest.backend, span)
+    });
+    if operated || circumstances.may_leave(newest.backend, span) {
         return None;
     }
     let what = format!(

@@ -47,15 +47,17 @@ fn missing(
     circumstances: &Circumstances,
 ) -> Option<Violation> {
     let key = newest.key?;
-    if circumstances.may_be_unbound(key, newest.epoch, at) {
+    let span = Span { from: newest.span.from, until: at };
+    if circumstances.may_be_ended(key, newest.epoch, newest.backend, span) {
         return None;
     }
     let found = match list.get(key) {
         // What an epoch's backend is, is asked for all of them together.
         Some(listed) if listed.epoch == newest.epoch => return None,
         Some(listed) if listed.epoch > newest.epoch => {
-            let span = Span { from: newest.span.from, until: at };
-            if circumstances.may_leave(newest.backend, span) {
+            if circumstances.may_leave(newest.backend, span)
+                || circumstances.may_be_moved(key, newest.epoch, at)
+            {
                 return None;
             }
             format!("it at {} by epoch {} ({})", listed.backend, listed.epoch, listed.cause)

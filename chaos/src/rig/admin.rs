@@ -10,9 +10,9 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListSessionsRequest, Session,
-    SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest,
-    UnbindSessionRequest,
+    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListSessionsRequest,
+    MoveSessionRequest, Session, SessionRule, SetBackendAdminRequest, ShowDocumentRequest,
+    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest, UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -130,10 +130,7 @@ impl Admin {
     /// Sets the backend of this name ready, to drain (without a deadline), or in maint. The log index of the
     /// change.
     pub(crate) async fn set_backend(&mut self, name: &str, admin: &str) -> Result<u64, AdminError> {
-        let backends = self.backends().await?;
-        let Some(backend) = backends.into_iter().find(|backend| backend.name == name) else {
-            return Err(self.error(&Status::not_found(format!("no backend {name}"))));
-        };
+        let backend = self.backend(name).await?;
         let request = SetBackendAdminRequest {
             id: backend.id,
             admin: admin.to_owned(),
@@ -164,6 +161,45 @@ impl Admin {
         };
         let reply = self.client.unbind_session(within(TIMEOUT, request)).await;
         reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
+    }
+
+    /// Moves a session to the backend of this name, unless it has another epoch by now. The log index of that.
+    pub(crate) async fn move_session(
+        &mut self,
+        (affinity, key, epoch): (&str, &str, u64),
+        to: &str,
+    ) -> Result<u64, AdminError> {
+        let to = self.backend(to).await?.id;
+        let (affinity, key) = (affinity.to_owned(), key.to_owned());
+        let request = MoveSessionRequest { affinity, key, expected_epoch: epoch, to };
+        let reply = self.client.move_session(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
+    }
+
+    /// Ends all sessions of this affinity on the backend of this name, so many in a second; hangs up when that takes
+    /// too long. How many that were.
+    pub(crate) async fn unbind_by_rule(
+        &mut self,
+        affinity: &str,
+        backend: &str,
+        rate: u32,
+    ) -> Result<u64, AdminError> {
+        let backend = self.backend(backend).await?.id;
+        let rule = SessionRule { affinity: affinity.to_owned(), backend, older_than_milliseconds: None };
+        let request = UnbindSessionsRequest { rule: Some(rule), rate, dry_run: false };
+        let reply = self.client.unbind_sessions(within(TIMEOUT, request)).await;
+        let mut progress = reply.map_err(|status| self.error(&status))?.into_inner();
+        let mut done = None;
+        while let Some(report) = progress.message().await.map_err(|status| self.error(&status))? {
+            done = report.receipt.map(|_| report.done);
+        }
+        done.ok_or_else(|| self.error(&Status::unknown("the node has gone before the end")))
+    }
+
+    async fn backend(&mut self, name: &str) -> Result<Backend, AdminError> {
+        let backends = self.backends().await?;
+        let found = backends.into_iter().find(|backend| backend.name == name);
+        found.ok_or_else(|| self.error(&Status::not_found(format!("no backend {name}"))))
     }
 
     /// Some of the sessions that this node's replica holds.

@@ -1,9 +1,11 @@
-//! Operators at work: they look, they drain, they put backends in maint and take them back, they end sessions.
+//! Operators at work: they look, they drain, they put backends in maint and take them back, they end and move
+//! sessions.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use stickler_proto::admin::Session;
 
 use super::Scene;
 use crate::history::event::{Event, Operation, OperationResult, Wish};
@@ -17,6 +19,8 @@ const OUT: std::ops::Range<u64> = 1500..6000;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Sessions that are listed at once.
 const LISTED: u64 = 40;
+/// Sessions that are ended by rule in a second.
+const RATE: u32 = 200;
 /// How long the last backend is tried to be made ready again when the run ends.
 const LAST_TRIES: usize = 60;
 
@@ -35,10 +39,12 @@ pub(super) async fn operate(scene: Scene, admins: Vec<Admin>, backends: Vec<Stri
             return;
         }
         let backend = backends[operator.random.random_range(0..backends.len())].clone();
-        match operator.random.random_range(0..10) {
-            0..=3 => operator.look().await,
-            4..=6 => operator.end_some_session().await,
-            7 | 8 => operator.keep_out(&backend, "drain").await,
+        match operator.random.random_range(0..20) {
+            0..=6 => operator.look().await,
+            7..=10 => operator.end_some_session().await,
+            11..=13 => operator.move_some_session(&backend).await,
+            14 => operator.end_by_rule(&backend).await,
+            15..=17 => operator.keep_out(&backend, "drain").await,
             _ => operator.keep_out(&backend, "maint").await,
         }
     }
@@ -76,17 +82,32 @@ impl Operator {
         self.ask(wish, async |admin| admin.show_session(&session.affinity, &session.key).await).await;
     }
 
-    async fn end_some_session(&mut self) {
+    async fn some_session(&mut self) -> Option<Session> {
         let wish = Wish::Look { what: "sessions".to_owned() };
         let listed =
             self.ask(wish, async |admin| admin.some_sessions(LISTED).await).await.unwrap_or_default();
-        if listed.is_empty() {
-            return;
-        }
-        let session = listed[self.random.random_range(0..listed.len())].clone();
+        (!listed.is_empty()).then(|| listed[self.random.random_range(0..listed.len())].clone())
+    }
+
+    async fn end_some_session(&mut self) {
+        let Some(session) = self.some_session().await else { return };
         let wish = Wish::Unbind { key: session.key.clone(), epoch: session.epoch };
         self.ask(wish, async |admin| admin.unbind(&session.affinity, &session.key, session.epoch).await)
             .await;
+    }
+
+    async fn move_some_session(&mut self, to: &str) {
+        let Some(session) = self.some_session().await else { return };
+        let Session { affinity, key, epoch, .. } = session;
+        let wish = Wish::Move { key: key.clone(), epoch, to: to.to_owned() };
+        self.ask(wish, async |admin| admin.move_session((&affinity, &key, epoch), to).await).await;
+    }
+
+    /// All that are what some session is, on one backend.
+    async fn end_by_rule(&mut self, backend: &str) {
+        let Some(Session { affinity, .. }) = self.some_session().await else { return };
+        let wish = Wish::UnbindByRule { affinity: affinity.clone(), backend: backend.to_owned() };
+        self.ask(wish, async |admin| admin.unbind_by_rule(&affinity, backend, RATE).await).await;
     }
 
     async fn keep_out(&mut self, backend: &str, admin_state: &str) {

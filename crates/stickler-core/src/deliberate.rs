@@ -41,12 +41,14 @@ pub enum Fault {
     ReturnForever,
     RevealUnbound,
     SealBeforeStable,
+    ReceiptBeforeStable,
+    ReceiptNamesNobody,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 33] = [
+const DESCRIBED: [Described; 35] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -100,6 +102,12 @@ const DESCRIBED: [Described; 33] = [
         "a token says that it is recorded, and its session is not bound",
     ),
     (Fault::SealBeforeStable, "seal-before-stable", "a new key seals before all nodes can open its tokens"),
+    (
+        Fault::ReceiptBeforeStable,
+        "receipt-before-stable",
+        "an operator's receipt does not wait for the stable index",
+    ),
+    (Fault::ReceiptNamesNobody, "receipt-names-nobody", "a receipt does not name the nodes without a lease"),
 ];
 
 impl Fault {

@@ -7,13 +7,14 @@
 //! All readings are of one node's own monotonic clock; two nodes' readings are never compared. Only the
 //! rates of the clocks are trusted, to five parts in a hundred.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::deliberate::{self, Fault};
 use crate::ids::{Incarnation, LogIndex, NodeId};
+use crate::receipt::Holdings;
 use crate::time::ClusterTime;
 
 /// How long a lease lasts at most (L), from the last round that a quorum answered.
@@ -194,12 +195,34 @@ impl LeaseBook {
     pub fn stable(&mut self, now: Reading, own_applied: LogIndex) -> LogIndex {
         self.leases.retain(|_, held| held.until > now);
         let at_once = deliberate::active(Fault::StableFromTheFirstMoment);
-        if at_once || now.saturating_sub(self.began) >= LEASE * 11 / 10 {
+        if at_once || self.is_settled(now) {
             let counted = self.leases.values().filter(|_| !deliberate::active(Fault::StableByLeaderAlone));
             let lowest = counted.map(|held| held.applied).min().unwrap_or(own_applied);
             self.stable = self.stable.max(lowest.min(own_applied));
         }
         self.stable
+    }
+
+    /// Whether every lease of the predecessor has ended.
+    fn is_settled(&self, now: Reading) -> bool {
+        now.saturating_sub(self.began) >= LEASE * 11 / 10
+    }
+
+    /// What the book says of these members: who may hold a lease, and who holds none.
+    #[must_use]
+    pub fn holdings(&self, now: Reading, members: &BTreeSet<NodeId>) -> Holdings {
+        let applied = |node: &NodeId| {
+            let held = self.leases.get(node).filter(|held| held.until > now)?;
+            // Its lease may last, but the process that held it is gone, and the one that is there has none.
+            let restarted = self.returning.get(node).is_some_and(|back| back.incarnation > held.incarnation);
+            (!restarted).then_some(held.applied)
+        };
+        Holdings {
+            stable: self.stable,
+            leased: members.iter().filter_map(|node| Some((*node, applied(node)?))).collect(),
+            without: members.iter().filter(|node| applied(node).is_none()).copied().collect(),
+            settled: self.is_settled(now),
+        }
     }
 
     /// When the stable index may change without any message: a lease ends, or the office is old enough.
@@ -360,6 +383,22 @@ mod tests {
         let mut book = LeaseBook::new(at(5000), LogIndex(7));
         assert_eq!(book.stable(at(6099), LogIndex(50)), LogIndex(7));
         assert_eq!(book.stable(at(6100), LogIndex(50)), LogIndex(50));
+    }
+
+    #[test]
+    fn the_book_knows_which_members_hold_no_lease() {
+        let members: BTreeSet<NodeId> = [1, 2, 3].map(NodeId).into();
+        let mut book = LeaseBook::new(at(0), LogIndex(0));
+        book.request(at(1100), &request(1, 30), &office(20, 1100)).unwrap();
+        book.request(at(1100), &request(2, 25), &office(20, 1100)).unwrap();
+        let holdings = book.holdings(at(1110), &members);
+        assert_eq!(holdings.leased, [(NodeId(1), LogIndex(30)), (NodeId(2), LogIndex(25))].into());
+        assert_eq!((holdings.without, holdings.settled), ([NodeId(3)].into(), true));
+        let restarted = LeaseRequest { incarnation: Incarnation(2), ..request(2, 10) };
+        assert_eq!(book.request(at(1120), &restarted, &office(20, 1100)), Err(Denial::Behind));
+        assert_eq!(book.holdings(at(1130), &members).without, [2, 3].map(NodeId).into());
+        assert_eq!(book.holdings(at(2200), &members).leased, BTreeMap::new(), "leases end");
+        assert!(!LeaseBook::new(at(0), LogIndex(0)).holdings(at(1099), &members).settled);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 pub mod affinity;
 pub mod balance;
+pub mod by_rule;
 pub mod client_address;
 pub mod deliberate;
 pub mod document;
 pub mod ids;
 pub mod invariants;
 pub mod lease;
+pub mod receipt;
 pub mod routes;
 pub mod routing;
 pub mod state;

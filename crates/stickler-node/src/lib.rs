@@ -1,6 +1,7 @@
 //! One node, assembled: what consensus, data plane, health checks and the operators' side are to each other.
 
 pub mod admin;
+pub mod by_rule;
 mod claims;
 mod clients;
 mod health_checks;

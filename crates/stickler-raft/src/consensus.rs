@@ -11,9 +11,11 @@ use rand::RngCore;
 use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
+use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::state::{Catalog, Command, State, View};
 use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
 
+use crate::blocking::Blocking;
 use crate::disk::{Disk, DiskError};
 use crate::founding::MembershipError;
 use crate::hand_over::{HandOverError, ask_to_hand_over, hand_over};
@@ -24,6 +26,7 @@ use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
 use crate::proposals::{Answer, Persistence, Proposals, ProposeError, leader_log};
 use crate::published::Published;
 use crate::raft::{Member, Raft, Types};
+use crate::receipts::Receipts;
 use crate::runtime::OrderedRuntime;
 use crate::store::StoreFailure;
 use crate::tasks::Tasks;
@@ -61,11 +64,13 @@ struct Shared {
     raft: Raft,
     published: Arc<Published>,
     proposals: Proposals,
+    receipts: Receipts,
     gatekeeper: Arc<Gatekeeper>,
     links: Arc<Links>,
     term: watch::Receiver<Option<Term>>,
     membership: watch::Receiver<Option<MembershipError>>,
     health: crate::store::StoreHealth,
+    blocking: Blocking,
 }
 
 /// What a node says of itself to operators.
@@ -161,6 +166,13 @@ impl Cluster {
             blocking: opened.blocking,
             shutdown: &shutdown,
         };
+        let receipts = Receipts {
+            own: config.node,
+            raft: raft.clone(),
+            published: Arc::clone(&published),
+            office: office_handle.clone(),
+            links: Arc::clone(&links),
+        };
         let term = tasks.lead(log_queue, office);
         tasks.follow(waiting, office_handle, incarnation);
         let membership = tasks.join(&term);
@@ -171,11 +183,13 @@ impl Cluster {
             raft,
             published,
             proposals,
+            receipts,
             gatekeeper,
             links,
             term,
             membership,
             health: opened.health,
+            blocking: opened.blocking,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -247,6 +261,24 @@ impl Cluster {
     /// Proposes what nobody waits for.
     pub fn submit(&self, command: Command, patience: Duration) {
         self.shared.proposals.submit(command, patience);
+    }
+
+    /// A receipt for what was committed at `index`: given once what it waits for has come (I7), and after `patience`
+    /// in any case, with what is known by then.
+    pub async fn receipt(&self, index: LogIndex, wait: Wait, patience: Duration) -> Receipt {
+        self.shared.receipts.receipt(index, wait, patience).await
+    }
+
+    /// Has `work` go through the state as it is now, where a walk through all sessions keeps nobody waiting.
+    ///
+    /// # Errors
+    /// When the work panicked, or the node is stopping.
+    pub async fn walk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&View) -> T + Send + 'static,
+    ) -> std::io::Result<T> {
+        let view = Arc::clone(&self.view());
+        self.shared.blocking.run(move || work(&view)).await
     }
 
     /// The cluster that this node belongs to.

@@ -18,6 +18,7 @@ mod proposals;
 mod published;
 mod quorum_rounds;
 mod raft;
+mod receipts;
 mod runtime;
 mod settings;
 mod snapshotter;

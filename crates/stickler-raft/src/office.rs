@@ -1,17 +1,18 @@
 //! The leader's office: one task that knows whether this node leads, keeps the book of leases, and
 //! announces the stable index. On a node that does not lead it denies everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Instant;
 use stickler_core::deliberate::{self, Fault};
-use stickler_core::ids::LogIndex;
+use stickler_core::ids::{LogIndex, NodeId};
 use stickler_core::lease::{Denial, LeaseAnswer, LeaseBook, LeaseRequest, Office};
+use stickler_core::receipt::Holdings;
 use stickler_core::time::ClusterTime;
 use stickler_rt::{Clock, Moment, Shutdown, watch};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::peers::{LeaseMessage, LeaseNews};
 use crate::published::{Applied, Published};
@@ -36,12 +37,14 @@ impl Term {
     }
 }
 
-/// What lease streams say to the office.
+/// What lease streams say to the office, and what others ask.
 pub(crate) enum LeaseCall {
     /// A stream was opened, which wants to hear announcements.
     Joined { news: mpsc::Sender<LeaseNews> },
     /// A message came on it.
     Message { message: LeaseMessage, news: mpsc::Sender<LeaseNews> },
+    /// Somebody wants to know who holds a lease. Dropped unanswered by a node that does not lead.
+    Holdings { answer: oneshot::Sender<Holdings> },
 }
 
 /// Takes calls to the office. Clones feed the same queue.
@@ -56,6 +59,13 @@ impl OfficeHandle {
         if self.0.try_send(call).is_err() {
             tracing::debug!("a lease call was dropped: the office is overrun or closed");
         }
+    }
+
+    /// Which members hold a lease, by the book; `None` on a node that does not lead.
+    pub(crate) async fn holdings(&self) -> Option<Holdings> {
+        let (answer, holdings) = oneshot::channel();
+        self.call(LeaseCall::Holdings { answer });
+        holdings.await.ok()
     }
 }
 
@@ -173,6 +183,13 @@ impl OfficeOwner {
                 let answer = self.lease(desk, &request, metrics);
                 // Whoever does not read its answers asks again.
                 let _ = news.try_send(LeaseNews::Answer(answer));
+            }
+            LeaseCall::Holdings { answer } => {
+                let members: BTreeSet<NodeId> =
+                    metrics.membership_config.membership().nodes().map(|(id, _)| NodeId(*id)).collect();
+                if let Some(book) = desk.book.as_ref() {
+                    let _ = answer.send(book.holdings(self.clock.now().0, &members));
+                }
             }
         }
     }

@@ -186,6 +186,21 @@ pub async fn next_of<T>(list: &mut Streaming<T>) -> Result<Option<T>, Failure> {
     }
 }
 
+/// The next report on a change that is under way; `None` at its end.
+///
+/// # Errors
+/// [`Failure`], by what the node said or did not say.
+pub async fn next_report<T>(reports: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, reports.message()).await {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(status)) => Err(match judge(&status, Purpose::Change) {
+            Verdict::Final(failure) => failure,
+            Verdict::Elsewhere(reason) => Failure::Unreachable(reason),
+        }),
+        Err(_) => Err(unknown(&format!("none came within {ANSWER_TIMEOUT:?}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ Exit codes:
   2  usage: the command line or a file is wrong, every problem is listed
   3  unreachable: no node, or no leader, could be asked; nothing has happened
   4  unknown: the change may have happened, or may still; look before trying again
+  5  not everywhere: the change has happened, but nodes that were to be waited for have not said so in time
 
 Environment:
   STICKLER_NODE  addresses of nodes, where --node is not given
@@ -75,7 +76,7 @@ pub enum Command {
         #[command(subcommand)]
         command: BackendCommand,
     },
-    /// Look at sessions, and end them
+    /// Look at sessions, end them, and move them to other backends
     #[command(arg_required_else_help = true)]
     Session {
         /// What to do.

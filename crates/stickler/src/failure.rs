@@ -19,6 +19,10 @@ pub enum Failure {
     /// The change may have happened, or may still: look before trying again. Exit code 4.
     #[error("{0}")]
     Unknown(String),
+    /// The change has happened, but not all nodes that were to be waited for have said so in time; the message
+    /// names them. Exit code 5.
+    #[error("{0}")]
+    NotEverywhere(String),
     /// What was to be printed could not be: the terminal or the pipe is gone, or the disk behind it full.
     #[error("the output could not be written: {0}")]
     Output(#[from] io::Error),
@@ -35,6 +39,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
             Self::Unknown(_) => 4,
+            Self::NotEverywhere(_) => 5,
         })
     }
 

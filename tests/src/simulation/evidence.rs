@@ -30,8 +30,10 @@ pub struct Evidence {
     pub acted: BTreeSet<u64>,
     /// When sessions were routed by which epoch, by nodes with a lease.
     routed: BTreeMap<KeyHash, BTreeMap<Epoch, Routed>>,
-    /// Unbinds with a receipt: the epoch, and since when no node with a lease may use it (I7).
-    receipts: BTreeMap<KeyHash, (Epoch, Duration)>,
+    /// Epochs that an operator has ended, with the receipt for it (I7).
+    receipts: BTreeMap<KeyHash, Ended>,
+    /// When the process of each node began that runs.
+    begun: BTreeMap<NodeId, Duration>,
     /// When some node's state had a shop as one that sessions must leave.
     gone: BTreeMap<String, Vec<(Duration, Duration)>>,
     /// Requests that left for a shop from a node without a lease.
@@ -41,8 +43,8 @@ pub struct Evidence {
     /// The first epoch of each session, and when sessions last got another one or lost theirs.
     firsts: BTreeMap<SessionKey, Epoch>,
     contested: BTreeMap<SessionKey, Duration>,
-    /// Sessions that an operator has moved or ended, or wants to.
-    operated: BTreeSet<SessionKey>,
+    /// Sessions that an operator has moved or ended, or wants to, with the last epoch that was seen for that.
+    operated: BTreeMap<SessionKey, Epoch>,
     /// What each backend id names.
     names: BTreeMap<BackendId, (String, SocketAddr)>,
     /// When a request of a session last left for a shop, or the session was bound or moved.
@@ -57,6 +59,18 @@ struct Routed {
     first: (Duration, NodeId),
     last: (Duration, NodeId),
 }
+
+/// The receipt for the end of an epoch: since when no node may use it, but for those that it names.
+#[derive(Clone, Debug)]
+struct Ended {
+    epoch: Epoch,
+    since: Duration,
+    without_lease: BTreeSet<NodeId>,
+}
+
+/// For how long before a receipt the leader's book may have had the lease of a node's process before the present one:
+/// a lease, and the way of the answer.
+const BOOK: Duration = Duration::from_secs(2);
 
 /// Observations of one shop this close together are one stretch of time.
 const STRETCH: Duration = Duration::from_millis(100);
@@ -78,7 +92,7 @@ impl Evidence {
         session: KeyHash,
         epoch: Epoch,
     ) -> Result<(), String> {
-        if let Some((ended, since)) = self.receipts.get(&session)
+        if let Some(Ended { epoch: ended, since, .. }) = self.receipts.get(&session)
             && epoch <= *ended
             && at > *since
         {
@@ -141,9 +155,23 @@ impl Evidence {
         known.map_or(LogIndex(0), |(_, entry)| *entry)
     }
 
-    /// Takes in that an operator has a receipt for the end of an epoch.
-    pub fn receipt(&mut self, at: Duration, session: SessionKey, epoch: Epoch) {
-        self.receipts.entry(session.key).or_insert((epoch, at));
+    /// Takes in that an operator has a receipt for the end of an epoch, which names these nodes.
+    pub fn receipt(
+        &mut self,
+        at: Duration,
+        session: SessionKey,
+        epoch: Epoch,
+        without_lease: &BTreeSet<NodeId>,
+    ) {
+        let ended = Ended { epoch, since: at, without_lease: without_lease.clone() };
+        if self.receipts.get(&session.key).is_none_or(|known| known.epoch < epoch) {
+            self.receipts.insert(session.key, ended);
+        }
+    }
+
+    /// Takes in that a process of a node has begun.
+    pub fn begins(&mut self, at: Duration, node: NodeId) {
+        self.begun.insert(node, at);
     }
 
     /// Takes in that a node's state has a shop down, in maint, drained or removed.
@@ -165,9 +193,35 @@ impl Evidence {
         stretches.iter().any(|(began, ended)| *began <= to && *ended >= from)
     }
 
-    /// Takes in that a node without a lease sent a request of a known session.
-    pub fn sent_isolated(&mut self, at: Duration, node: NodeId, shop: &str) {
+    /// Takes in that a node without a lease sent a request of a session that has no record.
+    pub fn sent_unrecorded(&mut self, at: Duration, node: NodeId, shop: &str) {
         self.isolated.push((at, node, shop.to_owned()));
+    }
+
+    /// Takes in that a node without a lease sent a request of a known session.
+    ///
+    /// # Errors
+    /// I7: when the epoch's end had a receipt that does not name the node. It had a lease then, and what it knew
+    /// then it knows, if it is the same process.
+    pub fn sent_isolated(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        shop: &str,
+        (session, epoch): (KeyHash, Epoch),
+    ) -> Result<(), String> {
+        self.isolated.push((at, node, shop.to_owned()));
+        let Some(ended) = self.receipts.get(&session) else { return Ok(()) };
+        let begun = self.begun.get(&node).copied().unwrap_or_default();
+        let excused = ended.without_lease.contains(&node) || begun + BOOK > ended.since;
+        if epoch > ended.epoch || at <= ended.since || excused {
+            return Ok(());
+        }
+        Err(format!(
+            "I7 ReplicatedDelete: node {node} sends {session} by epoch {epoch} without a lease, and the receipt of \
+             {:?} for its end does not name it",
+            ended.since
+        ))
     }
 
     /// Whether a response that a client got through a node may stem from such a request.
@@ -229,16 +283,18 @@ impl Evidence {
         self.used.get(&session).copied()
     }
 
-    /// Takes in that an operator has looked at a session and will do something to it.
-    pub fn operates(&mut self, session: SessionKey) {
-        self.operated.insert(session);
+    /// Takes in that an operator has seen a session by this epoch and will do something to it.
+    pub fn operates(&mut self, session: SessionKey, epoch: Epoch) {
+        let seen = self.operated.entry(session).or_default();
+        *seen = epoch.max(*seen);
     }
 
     /// Whether the session that had this epoch may have been moved or ended by an operator, or goes by
     /// another name, which its client may not have heard, and after a grace by that alone.
     #[must_use]
     pub fn may_be_over(&self, epoch: Epoch) -> bool {
-        let over = |session| self.operated.contains(session) || self.renamed.contains(session);
+        let operated = |session| self.operated.get(session).is_some_and(|seen| epoch <= *seen);
+        let over = |session| operated(session) || self.renamed.contains(session);
         self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
     }
 

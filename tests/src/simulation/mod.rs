@@ -10,7 +10,7 @@
 //! all, from the nodes, one way, again and again, as a bridge), are slow, run fast or slow clocks that
 //! change their rate, have disks that fail, and get snapshots instead of the log. Shops die, vanish and
 //! flap. Operators drain, put into maint and back at once, exchange a shop in the document, and move and end
-//! sessions by what they saw a while ago. Clients are browsers with cookies of the shop and of Stickler, and
+//! sessions by what they saw a while ago, one by one and by rule. Clients are browsers with cookies of the shop and of Stickler, and
 //! callers of an API with a header; they log in and out, rest, race, and send what they must not.
 //!
 //! What is not there, because the product does not offer it: a change of membership and a transfer of

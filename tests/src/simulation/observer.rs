@@ -56,6 +56,7 @@ impl Observer {
         let node = cluster.node();
         let judge = Judge::new(node, ledger.clone());
         let (applied, back) = (LogIndex(0), Some(now()));
+        ledger.open().evidence.begins(now(), node);
         Self {
             node,
             cluster,

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use stickler_core::ids::Revision;
+use stickler_core::by_rule::{Deed, Rule};
+use stickler_core::ids::{BackendId, LogIndex, Revision};
+use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::state::{
-    Admin, AdminState, ApplyDocument, BackendRecord, Binding, Command, MoveReason, Outcome, Rebind, Record,
-    RotateOutcome, SessionKey, SetAdmin, Unbind, UnbindOutcome,
+    Admin, AdminState, ApplyDocument, BackendRecord, Binding, Command, Outcome, RebindOutcome, Record,
+    RotateOutcome, SessionKey, SetAdmin, UnbindOutcome,
 };
+use stickler_node::by_rule::{Job, Seen};
 use stickler_raft::{Cluster, Persistence};
 
 use super::document::{SHOPS, document};
@@ -21,7 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for a change of a shop's admin state: who wants it back at the end must have the last word.
 const ADMIN_PATIENCE: Duration = Duration::from_millis(900);
 
-/// How often an operator looks whether a change has reached every node with a lease.
+/// Sessions in a second that an operator ends or moves by rule: some of them after faults have come and gone.
+const RATE: u32 = 20;
+
+/// How often an operator looks whether there is a cluster.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What the world asks of a running node or its operator.
@@ -94,9 +100,9 @@ impl Operator {
         }
     }
 
-    async fn propose(&self, command: Command) -> Option<(u64, Outcome)> {
+    async fn propose(&self, command: Command) -> Option<(LogIndex, Outcome)> {
         let answer = self.cluster.propose(command, PATIENCE, Persistence::Report).await.ok()?;
-        Some((answer.index.0, answer.outcome))
+        Some((answer.index, answer.outcome))
     }
 
     async fn apply(&self, absent: usize, expected: Revision) {
@@ -131,7 +137,7 @@ impl Operator {
     /// Looks, thinks, and acts by what was seen: meanwhile the session may have moved or ended.
     async fn operate(&self, operation: Operation) {
         let Some((session, binding)) = self.pick(operation.pick) else { return };
-        self.ledger.open().evidence.operates(session);
+        self.ledger.open().evidence.operates(session, binding.epoch);
         tokio::time::sleep(operation.thinks).await;
         self.ledger.note(
             format_args!("operator at node {}", self.cluster.node()),
@@ -144,6 +150,12 @@ impl Operator {
                 self.rebind(session, &binding).await;
             }
             Act::Unbind => self.unbind(session, &binding).await,
+            Act::UnbindByRule => self.by_rule(session, &binding, Deed::Unbind).await,
+            Act::MoveByRule => {
+                if let Some(to) = self.another(session, &binding) {
+                    self.by_rule(session, &binding, Deed::Move { to }).await;
+                }
+            }
             Act::MoveAndUnbind => {
                 self.rebind(session, &binding).await;
                 self.unbind(session, &binding).await;
@@ -164,33 +176,90 @@ impl Operator {
         bindings.into_iter().nth(position)
     }
 
-    /// Moves a session to another shop, whichever is the first that takes sessions.
+    /// Another shop than the session's, whichever is the first that takes sessions.
+    fn another(&self, session: SessionKey, seen: &Binding) -> Option<BackendId> {
+        let view = self.cluster.view();
+        let now_at = view.locate(session).map_or(seen.backend, |located| located.binding.backend);
+        let mut others = view.catalog.backends_of(seen.pool);
+        others.find(|(id, backend)| *id != now_at && backend.takes_new()).map(|(id, _)| id)
+    }
+
+    /// Moves a session to another shop.
     async fn rebind(&self, session: SessionKey, seen: &Binding) {
-        let candidate = {
-            let view = self.cluster.view();
-            let now_at = view.locate(session).map_or(seen.backend, |located| located.binding.backend);
-            let mut others = view.catalog.backends_of(seen.pool);
-            others.find(|(id, backend)| *id != now_at && backend.takes_new()).map(|(id, _)| id)
-        };
-        if candidate.is_some() {
-            self.ledger.count("sessions moved by hand");
-            self.ledger.open().evidence.moves_asked.insert((session, seen.epoch));
-            let (epoch, reason) = (seen.epoch, MoveReason::Operator);
-            self.propose(Command::Rebind(Rebind { session, epoch, reason, candidate })).await;
+        let Some(to) = self.another(session, seen) else { return };
+        self.ledger.count("sessions moved by hand");
+        self.asks(&[(session, seen.epoch)], Deed::Move { to });
+        let answer = self.propose(Deed::Move { to }.command(session, seen.epoch)).await;
+        if let Some((index, Outcome::Rebind(RebindOutcome::Moved(_)))) = answer {
+            self.receipt(index, &[(session, seen.epoch)]).await;
         }
     }
 
-    /// Ends a session, and waits for the receipt: until every node that holds a lease has seen it end.
+    /// Ends a session.
     async fn unbind(&self, session: SessionKey, seen: &Binding) {
         self.ledger.count("sessions ended by hand");
-        self.ledger.open().evidence.unbinds_asked.insert((session, seen.epoch));
-        let answer = self.propose(Command::Unbind(Unbind { session, epoch: seen.epoch })).await;
-        let Some((index, Outcome::Unbind(UnbindOutcome::Unbound))) = answer else { return };
-        while self.cluster.standing().stable.0 < index {
-            tokio::time::sleep(LOOK).await;
+        self.asks(&[(session, seen.epoch)], Deed::Unbind);
+        let answer = self.propose(Deed::Unbind.command(session, seen.epoch)).await;
+        if let Some((index, Outcome::Unbind(UnbindOutcome::Unbound))) = answer {
+            self.receipt(index, &[(session, seen.epoch)]).await;
+        }
+    }
+
+    /// Ends or moves all sessions that are what the one is that was seen: of its affinity, and on its backend.
+    async fn by_rule(&self, session: SessionKey, seen: &Binding, deed: Deed) {
+        let rule = Rule { affinity: Some(session.affinity), backend: Some(seen.backend), older_than: None };
+        self.ledger.count("rules given");
+        let Ok(mut job) = Job::begin(&self.cluster, rule, deed, RATE).await else { return };
+        let mut all = Vec::new();
+        loop {
+            let Ok(sessions) = job.next().await else { return };
+            if sessions.is_empty() {
+                break;
+            }
+            self.asks(&sessions, deed);
+            if job.carry_out(&sessions).await.is_err() {
+                return;
+            }
+            all.extend(sessions);
+        }
+        self.ledger.count("rules carried out");
+        self.given(&job.receipt().await, &all);
+    }
+
+    /// Notes what is asked for, before it is.
+    fn asks(&self, sessions: &[Seen], deed: Deed) {
+        let mut contents = self.ledger.open();
+        for (session, epoch) in sessions {
+            contents.evidence.operates(*session, *epoch);
+            let asked = match deed {
+                Deed::Unbind => &mut contents.evidence.unbinds_asked,
+                Deed::Move { .. } => &mut contents.evidence.moves_asked,
+            };
+            asked.insert((*session, *epoch));
+        }
+    }
+
+    /// Waits for the receipt: until every node that holds a lease has seen these epochs end.
+    async fn receipt(&self, index: LogIndex, ended: &[Seen]) {
+        self.given(&self.cluster.receipt(index, Wait::Leased, PATIENCE).await, ended);
+    }
+
+    fn given(&self, receipt: &Receipt, ended: &[Seen]) {
+        if !receipt.reached {
+            return;
         }
         self.ledger.count("receipts");
-        self.ledger.open().evidence.receipt(now(), session, seen.epoch);
+        if !receipt.without_lease.is_empty() {
+            self.ledger.count("receipts that name nodes");
+        }
+        self.ledger.note(
+            format_args!("operator at node {}", self.cluster.node()),
+            format_args!("receipt at index {}, without a lease: {:?}", receipt.index, receipt.without_lease),
+        );
+        let mut contents = self.ledger.open();
+        for (session, epoch) in ended {
+            contents.evidence.receipt(now(), *session, *epoch, &receipt.without_lease);
+        }
     }
 }
 

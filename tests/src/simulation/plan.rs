@@ -143,6 +143,10 @@ pub enum Act {
     Unbind,
     /// Moves it, and ends it by what was seen before.
     MoveAndUnbind,
+    /// Ends all of its affinity on its backend.
+    UnbindByRule,
+    /// Moves all of its affinity on its backend.
+    MoveByRule,
 }
 
 impl Plan {
@@ -255,7 +259,8 @@ impl Draw {
     }
 
     fn operation(&mut self) -> Operation {
-        let acts = [Act::Move, Act::MoveTwice, Act::Unbind, Act::MoveAndUnbind];
+        let acts =
+            [Act::Move, Act::MoveTwice, Act::Unbind, Act::MoveAndUnbind, Act::UnbindByRule, Act::MoveByRule];
         Operation {
             pick: self.random.random(),
             thinks: milliseconds(&mut self.random, (1, 400)),

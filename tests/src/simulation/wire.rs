@@ -97,7 +97,7 @@ impl Watch {
         let Some(epoch) = header(&head, "stickler-epoch") else {
             // A session that is being created, or that a token without a record proves.
             if cluster.standing().footing == Footing::Isolated {
-                self.ledger.open().evidence.sent_isolated(now(), self.node, shop);
+                self.ledger.open().evidence.sent_unrecorded(now(), self.node, shop);
             }
             return;
         };
@@ -121,7 +121,10 @@ impl Watch {
             }
             Footing::Isolated => {
                 self.ledger.count("requests without a lease");
-                self.ledger.open().evidence.sent_isolated(at, self.node, shop);
+                let sent = self.ledger.open().evidence.sent_isolated(at, self.node, shop, (key, epoch));
+                if let Err(broken) = sent {
+                    self.ledger.violated(broken);
+                }
             }
             Footing::CatchingUp => self.ledger.violated(format!(
                 "I5 OneOwner: node {} sent a request of {key} while it was catching up",

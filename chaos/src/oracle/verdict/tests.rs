@@ -186,6 +186,32 @@ fn a_binding_that_was_lost_is_found_and_one_that_was_ended_is_not_missed() {
 }
 
 #[test]
+fn an_operators_move_is_a_reason_and_so_is_a_rule_while_it_is_carried_out() {
+    let moved = || history(Door::Header, &[(10, 1, "web-1", 5), (30, 2, "web-2", 9)]);
+    let to = |epoch| Wish::Move { key: "k".to_owned(), epoch, to: "web-2".to_owned() };
+    let mut by_hand = moved();
+    operation(&mut by_hand, 15, to(4), OperationResult::Done);
+    assert_eq!(found(&by_hand), [Promise::NoUnforcedMove], "the move was of an older epoch");
+    operation(&mut by_hand, 15, to(5), OperationResult::Refused);
+    assert_eq!(found(&by_hand), [Promise::NoUnforcedMove], "it was refused");
+    operation(&mut by_hand, 15, to(5), OperationResult::Unknown);
+    assert_eq!(found(&by_hand), []);
+
+    let rule = |backend: &str| Wish::UnbindByRule { affinity: "a".to_owned(), backend: backend.to_owned() };
+    for (at, backend, result, expected) in [
+        (15, "web-1", OperationResult::Done, vec![]),
+        (15, "web-2", OperationResult::Done, vec![Promise::NoUnforcedMove]),
+        (5, "web-1", OperationResult::Done, vec![Promise::NoUnforcedMove]),
+        (5, "web-1", OperationResult::Unknown, vec![]),
+        (15, "web-1", OperationResult::Refused, vec![Promise::NoUnforcedMove]),
+    ] {
+        let mut by_rule = moved();
+        operation(&mut by_rule, at, rule(backend), result);
+        assert_eq!(found(&by_rule), expected, "{at} {backend} {result:?}");
+    }
+}
+
+#[test]
 fn a_session_that_is_not_where_it_was_revealed_is_found() {
     let mut revealed = quiet();
     let reveal = Outcome::Served {

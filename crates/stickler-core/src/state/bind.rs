@@ -67,14 +67,15 @@ impl State {
         Ok(BindOutcome::Bound { session: bind.session, binding, created: true })
     }
 
-    /// Whether a token without a record may still begin its session: it is not too old, and its session has not begun
-    /// and ended before. Every identifier of Stickler's is a new one, so that any memory of it means that.
+    /// Whether a token without a record may still begin its session: it is not too old, no operator has ended
+    /// what it may name, and its session has not begun and ended before. Every identifier of Stickler's is a new one, so that any memory of it means that.
     fn check_return(&self, bind: &Bind, ended_at: LogIndex) -> Result<(), BindRefusal> {
-        let Origin::Return { issued, .. } = bind.origin else { return Ok(()) };
+        let Origin::Return { issued, backend, .. } = bind.origin else { return Ok(()) };
         if deliberate::active(Fault::ReturnForever) {
             return Ok(());
         }
-        if ended_at > LogIndex(0) {
+        let marked = issued < self.catalog.not_before(bind.session.affinity, backend);
+        if marked || ended_at > LogIndex(0) {
             return Err(BindRefusal::Ended);
         }
         if issued + self.return_window(bind.session) < self.time { Err(BindRefusal::Late) } else { Ok(()) }

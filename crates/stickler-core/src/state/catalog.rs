@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::marks::Mark;
 use super::ring::Ring;
 use super::verdict::Health;
 use crate::deliberate::{self, Fault};
@@ -35,6 +36,8 @@ pub struct Catalog {
     pub last_id: u64,
     /// The keys of Stickler's cookie.
     pub ring: Ring,
+    /// What tokens without a record must not bring back; each mark has a scope of its own.
+    pub marks: Vec<Mark>,
 }
 
 /// The cluster's birth, as far as it is fixed for ever: sealing keys come and go.
@@ -227,6 +230,7 @@ impl Catalog {
         use std::hash::Hash;
         (&self.found, &self.voters, self.revision, &self.pools, &self.affinities, self.last_id).hash(hasher);
         self.ring.hash(hasher);
+        self.marks.hash(hasher);
         // The document is a function of its text, which is what the user sees and compares.
         self.document.as_ref().map(|document| &document.source).hash(hasher);
         for (id, backend) in &self.backends {

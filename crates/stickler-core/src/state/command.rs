@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::record::{MoveReason, SessionKey};
 use crate::affinity::sealing::SealingKeyId;
 use crate::document::cluster::ClusterDocument;
-use crate::ids::{BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision};
+use crate::ids::{
+    AffinityId, BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
+};
 use crate::time::ClusterTime;
 
 /// One log entry. The order of the variants and fields below is part of the log's format: new ones go to
@@ -57,6 +59,8 @@ pub enum Command {
     ApplyDocument(Box<ApplyDocument>),
     /// Add a sealing key.
     RotateKey(RotateKey),
+    /// Keep tokens without a record from bringing back what an operator has ended.
+    NotBefore(NotBefore),
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
@@ -245,4 +249,16 @@ impl std::fmt::Debug for RotateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RotateKey").field("expected", &self.expected).finish_non_exhaustive()
     }
+}
+
+/// Keep tokens without a record from bringing sessions back, if they were issued before this entry. Doing it again
+/// only makes the mark younger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotBefore {
+    /// Of this affinity; `None` for all.
+    pub affinity: Option<AffinityId>,
+    /// For this backend; `None` for all.
+    pub backend: Option<BackendId>,
+    /// How long before the entry a token may have been issued all the same, in milliseconds of cluster time.
+    pub age: u64,
 }

@@ -10,6 +10,7 @@ mod counts;
 mod deadlines;
 mod hash;
 mod lifetime;
+mod marks;
 mod memory;
 mod operate;
 mod outcome;
@@ -29,6 +30,7 @@ pub use command::*;
 pub use counts::Counts;
 pub use deadlines::{Deadlines, deadline, unreported};
 pub use hash::digest;
+pub use marks::{Mark, RETURN_WINDOW};
 pub use outcome::*;
 pub use record::*;
 pub use ring::{MAX_SEALING_KEYS, Ring, RingKey};
@@ -88,6 +90,7 @@ impl State {
         self.stable = self.stable.max(batch.stamp.stable);
         self.forget_ended();
         self.retire_keys();
+        self.forget_marks();
         batch.commands.iter().map(|command| self.apply_one(command)).collect()
     }
 
@@ -144,6 +147,7 @@ impl State {
             Command::SetAdmin(set) => Outcome::Admin(self.set_admin(set)),
             Command::ApplyDocument(apply) => Outcome::Admin(self.apply_document(apply)),
             Command::RotateKey(rotate) => Outcome::Rotate(self.rotate_key(rotate)),
+            Command::NotBefore(wanted) => Outcome::Marked(self.not_before(wanted)),
         }
     }
 

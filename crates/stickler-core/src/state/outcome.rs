@@ -23,6 +23,8 @@ pub enum Outcome {
     Noted,
     /// Of a rotation of the sealing keys.
     Rotate(RotateOutcome),
+    /// Of a mark.
+    Marked(MarkOutcome),
 }
 
 /// Of a bind.
@@ -99,6 +101,19 @@ pub enum RebindRefusal {
     /// Every other backend of the pool has as many sessions as it may.
     #[error("every other backend of the pool has as many sessions as it may have")]
     BackendFull,
+    /// There is no backend of this id: look it up with `backend list`.
+    #[error("there is no such backend")]
+    UnknownBackend,
+    /// A session stays within its pool: name a backend of that pool.
+    #[error("the backend belongs to another pool than the session")]
+    AnotherPool,
+    /// The backend that an operator named takes no sessions: `backend list` shows whether it is down, not checked
+    /// yet, drained, in maint, or of weight 0.
+    #[error("the backend takes no sessions")]
+    BackendUnusable,
+    /// There is nothing to do.
+    #[error("the session is on this backend already")]
+    AlreadyThere,
 }
 
 /// Of an unbind.
@@ -134,4 +149,13 @@ pub enum RotateOutcome {
     /// The ring has [`MAX_SEALING_KEYS`](super::MAX_SEALING_KEYS) keys. At this cluster time the oldest one's
     /// overlap is over, and another can be added.
     Full(ClusterTime),
+}
+
+/// Of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MarkOutcome {
+    /// Tokens without a record that were issued before this bring nothing back.
+    Marked(ClusterTime),
+    /// There are as many marks as there may be: try again when the oldest has had its ten minutes.
+    Full,
 }

@@ -62,14 +62,12 @@ impl State {
         let chosen = match (rebind.reason, rebind.candidate) {
             // Whoever moves a session by hand names its new backend and gets that one or none.
             (MoveReason::Operator, Some(named)) => self.named_successor(pool, named, binding.backend),
-            (MoveReason::Operator, None) => Err(NoChoice::NoBackend),
-            (_, candidate) => self.place(pool, rebind.session, candidate, Some(binding.backend)),
+            (MoveReason::Operator, None) => Err(RebindRefusal::NoBackend),
+            (_, candidate) => self
+                .place(pool, rebind.session, candidate, Some(binding.backend))
+                .map_err(RebindRefusal::from),
         };
-        match chosen {
-            Ok(backend) => Ok((pool, backend)),
-            Err(NoChoice::NoBackend) => Err(RebindRefusal::NoBackend),
-            Err(NoChoice::Full) => Err(RebindRefusal::BackendFull),
-        }
+        chosen.map(|backend| (pool, backend))
     }
 
     fn named_successor(
@@ -77,11 +75,26 @@ impl State {
         pool: PoolId,
         named: BackendId,
         except: BackendId,
-    ) -> Result<BackendId, NoChoice> {
-        let record = self.catalog.backends.get(&named).ok_or(NoChoice::NoBackend)?;
-        if record.pool != pool || !record.takes_new() || named == except {
-            return Err(NoChoice::NoBackend);
+    ) -> Result<BackendId, RebindRefusal> {
+        let record = self.catalog.backends.get(&named).ok_or(RebindRefusal::UnknownBackend)?;
+        if record.pool != pool {
+            return Err(RebindRefusal::AnotherPool);
         }
-        if self.is_full(named, record) { Err(NoChoice::Full) } else { Ok(named) }
+        if named == except {
+            return Err(RebindRefusal::AlreadyThere);
+        }
+        if !record.takes_new() {
+            return Err(RebindRefusal::BackendUnusable);
+        }
+        if self.is_full(named, record) { Err(RebindRefusal::BackendFull) } else { Ok(named) }
+    }
+}
+
+impl From<NoChoice> for RebindRefusal {
+    fn from(choice: NoChoice) -> Self {
+        match choice {
+            NoChoice::NoBackend => Self::NoBackend,
+            NoChoice::Full => Self::BackendFull,
+        }
     }
 }

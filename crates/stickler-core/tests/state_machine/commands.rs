@@ -212,7 +212,9 @@ fn check(_: &World, applied: &Applied) {
         (Command::Unbind(unbind), Outcome::Unbind(outcome)) => check_unbind(applied, unbind, *outcome),
         (Command::Touch(touch), Outcome::Noted) => check_touch(applied, touch),
         (Command::Expire(expire), Outcome::Noted) => check_expire(applied, expire),
-        (_, Outcome::Noted | Outcome::Admin(_) | Outcome::Rotate(_)) => applied.changed_only(&[]),
+        (_, Outcome::Noted | Outcome::Admin(_) | Outcome::Rotate(_) | Outcome::Marked(_)) => {
+            applied.changed_only(&[])
+        }
         (command, outcome) => panic!("{outcome:?} is no outcome of {command:?}"),
     }
 }

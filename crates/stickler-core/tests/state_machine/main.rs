@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod aliases;
+mod by_rule;
 mod commands;
 mod documents;
 mod invariants;
 mod lifetimes;
+mod marks;
 mod moves;
 mod proposals;
 mod replicas;

@@ -68,10 +68,40 @@ fn an_operator_gets_the_named_backend_whatever_the_pool_s_algorithm() {
             panic!("moved")
         };
         assert_eq!(moved.backend, to);
+        let there = RebindOutcome::Refused(RebindRefusal::AlreadyThere);
+        assert_eq!(rebind(&mut world, 1, MoveReason::Operator, Some(to)), there);
         let nowhere = RebindOutcome::Refused(RebindRefusal::NoBackend);
-        assert_eq!(rebind(&mut world, 1, MoveReason::Operator, Some(to)), nowhere);
         assert_eq!(rebind(&mut world, 1, MoveReason::Operator, None), nowhere);
     }
+}
+
+#[test]
+fn an_operator_is_told_why_a_session_can_not_move() {
+    // The first backend of the shop may have two sessions.
+    let mut world = World::new(1 << 3);
+    let (full, from, other) = (world.backend(0), world.backend(1), world.backend(2));
+    for (key, backend) in [(1, from), (2, full), (3, full)] {
+        let bind = world.bind(world.session(key), Origin::Adopt { backend });
+        world.commands(vec![bind]);
+    }
+    let move_to = |world: &mut World, to| match rebind(world, 1, MoveReason::Operator, Some(to)) {
+        RebindOutcome::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(move_to(&mut world, BackendId(999)), RebindRefusal::UnknownBackend);
+    assert_eq!(move_to(&mut world, full), RebindRefusal::BackendFull);
+    let blog = world.backend(3);
+    assert_ne!(world.state.view().catalog.backends[&blog].pool, world.state.view().catalog.pools[0]);
+    assert_eq!(move_to(&mut world, blog), RebindRefusal::AnotherPool);
+    for admin in [Admin::Maint, Admin::Drain { deadline: None }] {
+        set_admin(&mut world, other, admin);
+        assert_eq!(move_to(&mut world, other), RebindRefusal::BackendUnusable, "{admin:?}");
+    }
+    set_admin(&mut world, other, Admin::Ready);
+    world.verdict(other, false);
+    assert_eq!(move_to(&mut world, other), RebindRefusal::BackendUnusable, "it is down");
+    world.verdict(other, true);
+    assert!(matches!(rebind(&mut world, 1, MoveReason::Operator, Some(other)), RebindOutcome::Moved(_)));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::state::{
-    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, Origin, Rebind, Report, RotateKey, SessionKey,
-    SetAdmin, Suspect, Touch, Unbind, Use,
+    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, NotBefore, Origin, Rebind, Report, RotateKey,
+    SessionKey, SetAdmin, Suspect, Touch, Unbind, Use,
 };
 
 use crate::documents::document;
@@ -117,6 +117,12 @@ impl World {
                 let expected = SealingKeyId(newest.saturating_sub(u32::from(wrong)));
                 Command::RotateKey(RotateKey { expected, secret: [newest as u8; 32] })
             }
+            Action::NotBefore { affinity, backend, age } => Command::NotBefore(NotBefore {
+                affinity: (affinity % 3 > 0)
+                    .then(|| self.affinities[usize::from(affinity) % self.affinities.len()]),
+                backend: (backend % 3 > 0).then(|| self.pick_backend(backend)),
+                age: age.into(),
+            }),
             Action::Verdict { .. } | Action::Voters { .. } | Action::Again { .. } => return None,
         })
     }

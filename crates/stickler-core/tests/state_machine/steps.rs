@@ -67,6 +67,11 @@ pub enum Action {
     RotateKey {
         wrong: bool,
     },
+    NotBefore {
+        affinity: u8,
+        backend: u8,
+        age: u16,
+    },
     /// An earlier command once more.
     Again {
         which: u16,
@@ -120,6 +125,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (shape, wrong()).prop_map(|(shape, wrong)| Action::Apply { shape, wrong }),
         1 => (0..16u8).prop_map(|nodes| Action::Voters { nodes }),
         3 => wrong().prop_map(|wrong| Action::RotateKey { wrong }),
+        1 => (any::<u8>(), any::<u8>(), any::<u16>())
+            .prop_map(|(affinity, backend, age)| Action::NotBefore { affinity, backend, age }),
         10 => any::<u16>().prop_map(|which| Action::Again { which }),
     ]
 }

@@ -6,22 +6,20 @@ use std::time::Duration;
 
 use stickler_core::document::check_cluster;
 use stickler_core::document::problem::Problems;
-use stickler_core::ids::{BackendId, Epoch, LogIndex, NodeId, Revision};
-use stickler_core::state::{
-    Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin, Unbind, UnbindOutcome,
-};
+use stickler_core::ids::{BackendId, LogIndex, NodeId, Revision};
+use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, SetAdmin};
 use stickler_proto::admin::{
     ApplyDocumentReply, ApplyDocumentRequest, HandOverReply, HandOverRequest, SetBackendAdminReply,
-    SetBackendAdminRequest, UnbindSessionReply, UnbindSessionRequest,
+    SetBackendAdminRequest,
 };
 use stickler_raft::{Cluster, HandOverError, Persistence, ProposeError};
 use tonic::Status;
 
 use super::connection::Caller;
-use super::sessions::{affinity_named, backend_called, key_written};
+use super::sessions::backend_called;
 
 /// Longest wait for the outcome of a change: several elections long.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest message of an error, in bytes: it travels in a header.
 const LONGEST_MESSAGE: usize = 64 * 1024;
@@ -168,54 +166,12 @@ fn admin_written(request: &SetBackendAdminRequest) -> Result<Admin, Status> {
     }
 }
 
-/// Ends a session.
-pub(super) async fn unbind(
-    cluster: &Cluster,
-    caller: Caller,
-    request: &UnbindSessionRequest,
-) -> Result<UnbindSessionReply, Status> {
-    let affinity = affinity_named(&cluster.view(), &request.affinity)?;
-    let key = key_written(&request.key)?;
-    let subject = format!("{}/{key} at epoch {}", request.affinity, request.expected_epoch);
-    let session = stickler_core::state::SessionKey { affinity, key };
-    let unbind = Unbind { session, epoch: Epoch(request.expected_epoch) };
-    let cluster = cluster.clone();
-    let change = async move {
-        let (index, outcome) = propose(&cluster, Command::Unbind(unbind)).await?;
-        match outcome {
-            Outcome::Unbind(UnbindOutcome::Unbound) => {
-                took_hold(&cluster, index).await?;
-                Ok((index, UnbindSessionReply { index: index.0 }))
-            }
-            Outcome::Unbind(UnbindOutcome::NotBound) => Err(Status::not_found(
-                "no session has this key (any more); an older identifier of one has no session of its own",
-            )),
-            Outcome::Unbind(UnbindOutcome::Superseded(epoch)) => Err(Status::failed_precondition(format!(
-                "the session has epoch {epoch} by now: look at it again with `session show`"
-            ))),
-            other => Err(unexpected(&other)),
-        }
-    };
-    Audited { caller, action: "unbind session", subject }.run(change).await
-}
-
-/// Waits until no node that holds a lease routes by what ended at `index` (I7).
-async fn took_hold(cluster: &Cluster, index: LogIndex) -> Result<(), Status> {
-    let mut changes = cluster.changes();
-    let reached = async { while cluster.standing().stable < index && changes.changed().await.is_ok() {} };
-    tokio::time::timeout(PATIENCE, reached).await.map_err(|_| {
-        Status::unknown(format!(
-            "the session has ended at entry {index}, but not all nodes that hold a lease have said so yet"
-        ))
-    })
-}
-
 pub(super) async fn propose(cluster: &Cluster, command: Command) -> Result<(LogIndex, Outcome), Status> {
     let answer = cluster.propose(command, PATIENCE, Persistence::Report).await.map_err(no_answer)?;
     Ok((answer.index, answer.outcome))
 }
 
-fn no_answer(error: ProposeError) -> Status {
+pub(super) fn no_answer(error: ProposeError) -> Status {
     let message = error.to_string();
     match error {
         ProposeError::Unavailable => Status::unavailable(message),

@@ -1,23 +1,27 @@
 //! The admin service: what an operator can ask of a cluster through this node. A change goes to the leader
 //! by itself; what is shown is this node's replica.
 
+mod by_rule;
 mod changes;
 mod connection;
 mod keys;
 mod listener;
 mod replies;
+mod session_changes;
 mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use stickler_core::lease::Footing;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, HandOverReply, HandOverRequest, ListBackendsReply,
-    ListBackendsRequest, ListKeysReply, ListKeysRequest, ListMembersReply, ListMembersRequest,
-    ListSessionsReply, ListSessionsRequest, RotateKeyReply, RotateKeyRequest, Session, SetBackendAdminReply,
-    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
-    StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, HandOverReply, HandOverRequest,
+    ListBackendsReply, ListBackendsRequest, ListKeysReply, ListKeysRequest, ListMembersReply,
+    ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply, MoveSessionRequest,
+    MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session, SessionsProgress,
+    SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest,
+    StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest, UnbindSessionsRequest,
 };
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
@@ -28,6 +32,7 @@ use tonic::{Request, Response, Status};
 pub use connection::Caller;
 pub use listener::{AdminListener, BindError};
 
+use crate::by_rule::Stopped;
 use crate::readiness::Readiness;
 
 /// Largest request, in bytes: a cluster document may have 1 MiB.
@@ -39,6 +44,9 @@ const CALLS: u32 = 64;
 /// Lists of sessions that are made at once: each is a thread, and holds memory back that the table frees.
 const LISTINGS: usize = 4;
 
+/// Rules that are carried out at once.
+const JOBS: usize = 2;
+
 /// How long a call that is under way may go on after the node was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -48,13 +56,15 @@ pub struct AdminService {
     cluster: Cluster,
     readiness: Readiness,
     listings: Arc<Semaphore>,
+    jobs: Arc<Semaphore>,
 }
 
 impl AdminService {
     /// The admin service of the node whose consensus is `cluster`.
     #[must_use]
     pub fn new(cluster: Cluster, readiness: Readiness) -> Self {
-        Self { cluster, readiness, listings: Arc::new(Semaphore::new(LISTINGS)) }
+        let (listings, jobs) = (Arc::new(Semaphore::new(LISTINGS)), Arc::new(Semaphore::new(JOBS)));
+        Self { cluster, readiness, listings, jobs }
     }
 
     /// Serves on `listener` until `shutdown`; calls under way then have two seconds to end.
@@ -83,6 +93,31 @@ impl AdminService {
     }
 }
 
+impl AdminService {
+    /// Carries a rule out, beside the call, and tells how far it has come.
+    fn carry_out(&self, order: by_rule::Order) -> Result<Response<ProgressStream>, Status> {
+        if self.cluster.standing().footing != Footing::Leased {
+            return Err(Status::unavailable(Stopped::NoLease.to_string()));
+        }
+        let permit = Arc::clone(&self.jobs)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted(format!("{JOBS} rules are being carried out already")))?;
+        let (progress, stream) = mpsc::channel(PROGRESS);
+        let cluster = self.cluster.clone();
+        tokio::spawn(async move {
+            order.run(cluster, progress).await;
+            drop(permit);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// How far a rule has come.
+type ProgressStream = ReceiverStream<Result<SessionsProgress, Status>>;
+
+/// Messages that may wait for a slow reader; it misses those beyond, but for the last.
+const PROGRESS: usize = 16;
+
 fn caller<T>(request: &Request<T>) -> Caller {
     request.extensions().get().cloned().unwrap_or(Caller::Unknown)
 }
@@ -90,6 +125,8 @@ fn caller<T>(request: &Request<T>) -> Caller {
 #[tonic::async_trait]
 impl Admin for AdminService {
     type ListSessionsStream = ReceiverStream<Result<ListSessionsReply, Status>>;
+    type UnbindSessionsStream = ProgressStream;
+    type MoveSessionsStream = ProgressStream;
 
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let status = self.cluster.status().await;
@@ -167,7 +204,38 @@ impl Admin for AdminService {
         request: Request<UnbindSessionRequest>,
     ) -> Result<Response<UnbindSessionReply>, Status> {
         let caller = caller(&request);
-        changes::unbind(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+        session_changes::unbind(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn move_session(
+        &self,
+        request: Request<MoveSessionRequest>,
+    ) -> Result<Response<MoveSessionReply>, Status> {
+        let caller = caller(&request);
+        session_changes::move_session(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn unbind_sessions(
+        &self,
+        request: Request<UnbindSessionsRequest>,
+    ) -> Result<Response<ProgressStream>, Status> {
+        let caller = caller(&request);
+        self.carry_out(by_rule::Order::unbind(&self.cluster.view(), caller, request.get_ref())?)
+    }
+
+    async fn move_sessions(
+        &self,
+        request: Request<MoveSessionsRequest>,
+    ) -> Result<Response<ProgressStream>, Status> {
+        let caller = caller(&request);
+        self.carry_out(by_rule::Order::move_away(&self.cluster.view(), caller, request.get_ref())?)
+    }
+
+    async fn await_receipt(
+        &self,
+        request: Request<AwaitReceiptRequest>,
+    ) -> Result<Response<Receipt>, Status> {
+        session_changes::await_receipt(&self.cluster, request.get_ref()).await.map(Response::new)
     }
 
     async fn list_keys(&self, _request: Request<ListKeysRequest>) -> Result<Response<ListKeysReply>, Status> {

@@ -1,8 +1,11 @@
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use stickler_core::ids::KeyHash;
 use stickler_proto::admin::{
-    ApplyDocumentRequest, RotateKeyRequest, SetBackendAdminRequest, ShowSessionRequest, UnbindSessionRequest,
+    ApplyDocumentRequest, RotateKeyRequest, SessionRule, SetBackendAdminRequest, ShowSessionRequest,
+    UnbindSessionRequest, UnbindSessionsRequest,
 };
 
 use crate::support::{DOCUMENT, TestNode};
@@ -52,6 +55,13 @@ async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
         expected_epoch: shown.epoch,
     };
     client.unbind_session(unbind).await.unwrap();
+    node.place((1..=3).map(KeyHash)).await;
+    let affinity = "cart".to_owned();
+    let rule = SessionRule { affinity, backend: 0, older_than_milliseconds: Some(0) };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let by_rule = UnbindSessionsRequest { rule: Some(rule), rate: 100, dry_run: false };
+    let mut progress = client.unbind_sessions(by_rule).await.unwrap().into_inner();
+    while progress.message().await.unwrap().is_some() {}
     let stale = SetBackendAdminRequest {
         id: node.backend("web-of-audit").await.id,
         admin: "maint".to_owned(),
@@ -73,6 +83,8 @@ async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
     assert!(applied.contains("apply document") && applied.contains("index="), "{applied}");
     let unbound = noted(&shown.key);
     assert!(unbound.contains("unbind session") && unbound.contains("index="), "{unbound}");
+    let by_rule = noted("of cart, older than 0ns");
+    assert!(by_rule.contains("unbind sessions") && by_rule.contains("done=3"), "{by_rule}");
     let refused = noted("shop/web-of-audit");
     assert!(refused.contains("set backend admin") && refused.contains("FailedPrecondition"), "{refused}");
     assert!(text.contains("rotate sealing key") && text.contains("after key 1"), "{text}");

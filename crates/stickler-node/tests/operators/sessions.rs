@@ -2,8 +2,11 @@ use std::collections::BTreeSet;
 
 use stickler_core::affinity::key::Identifier;
 use stickler_core::affinity::source::MaskedAddress;
-use stickler_core::ids::KeyHash;
-use stickler_proto::admin::{ListSessionsRequest, Session, ShowSessionRequest, UnbindSessionRequest};
+use stickler_core::ids::{BackendId, KeyHash};
+use stickler_proto::admin::{
+    AwaitReceiptRequest, ListSessionsRequest, MoveSessionRequest, Session, SessionRule, ShowSessionRequest,
+    UnbindSessionRequest, UnbindSessionsRequest,
+};
 use tonic::{Code, Status};
 
 use crate::support::{TestNode, until};
@@ -116,4 +119,70 @@ async fn a_session_is_unbound_at_the_epoch_that_the_operator_saw_and_at_no_other
     until("the entry is applied", || node.cluster.view().applied.0 >= reply.index).await;
     assert_eq!(client.show_session(show("cart", "", "abc")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(client.unbind_session(unbind(shown.epoch)).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_session_is_moved_to_the_backend_that_is_named_and_says_so() {
+    let node = TestNode::start().await;
+    node.apply().await;
+    let session = node.session_of_cookie("abc");
+    node.place(std::iter::once(session.key)).await;
+    let mut client = node.client().await;
+    let shown = client.show_session(show("cart", "", "abc")).await.unwrap().into_inner();
+    let other = if shown.backend_name == "shop/web-1" { "web-2" } else { "web-1" };
+    let to = node.backend(other).await.id;
+    let request = |expected_epoch| MoveSessionRequest {
+        affinity: "cart".to_owned(),
+        key: shown.key.clone(),
+        expected_epoch,
+        to,
+    };
+    let wrong = client.move_session(request(shown.epoch + 1)).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::FailedPrecondition, "{wrong}");
+    let reply = client.move_session(request(shown.epoch)).await.unwrap().into_inner();
+    let receipt = reply.receipt.unwrap();
+    assert!(receipt.reached && receipt.index == reply.index && receipt.without_lease.is_empty());
+    let moved = client.show_session(show("cart", "", "abc")).await.unwrap().into_inner();
+    assert_eq!((moved.epoch, moved.backend_name), (reply.epoch, format!("shop/{other}")));
+}
+
+#[tokio::test]
+async fn a_receipt_that_can_not_be_given_says_so_and_does_not_wait_for_ever() {
+    let node = TestNode::start().await;
+    node.apply().await;
+    let mut client = node.client().await;
+    let request = |wait: &str, timeout_milliseconds| AwaitReceiptRequest {
+        index: node.cluster.view().applied.0 + 1000,
+        wait: wait.to_owned(),
+        timeout_milliseconds,
+    };
+    let early = client.await_receipt(request("leased", 50)).await.unwrap().into_inner();
+    assert_eq!((early.reached, early.behind, early.without_lease), (false, vec![1], vec![]));
+    for bad in [request("some", 50), request("all", 60_000)] {
+        assert_eq!(client.await_receipt(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_ends_sessions_marks_older_tokens_and_a_dry_run_changes_nothing() {
+    let node = TestNode::start().await;
+    node.apply().await;
+    node.place((1..=20).map(KeyHash)).await;
+    let on = node.backend("web-1").await;
+    let rule = Some(SessionRule { backend: on.id, ..SessionRule::default() });
+    let request = UnbindSessionsRequest { rule, rate: 1000, dry_run: true };
+    let mut client = node.client().await;
+    let before = node.cluster.view().applied;
+    let mut counted = client.unbind_sessions(request.clone()).await.unwrap().into_inner();
+    assert_eq!(counted.message().await.unwrap().unwrap().meant, on.sessions);
+    assert_eq!(node.cluster.view().applied, before);
+
+    let request = UnbindSessionsRequest { dry_run: false, ..request };
+    let mut progress = client.unbind_sessions(request).await.unwrap().into_inner();
+    while progress.message().await.unwrap().is_some() {}
+    assert_eq!(node.backend("web-1").await.sessions, 0);
+    let view = node.cluster.view();
+    let (affinity, other) = (view.catalog.affinities[0], node.backend("web-2").await.id);
+    assert!(view.catalog.not_before(affinity, BackendId(on.id)).0 > 0);
+    assert_eq!(view.catalog.not_before(affinity, BackendId(other)).0, 0);
 }

@@ -88,9 +88,8 @@ impl Router {
             RebindOutcome::Superseded(binding) => Ok(Some(found(binding))),
             // The backend came back, or the session ended, while this was on its way.
             RebindOutcome::NotBound | RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold) => Ok(None),
-            RebindOutcome::Refused(RebindRefusal::NoBackend | RebindRefusal::BackendFull) => {
-                Err(no_backend())
-            }
+            // The others are answers to operators alone.
+            RebindOutcome::Refused(_) => Err(no_backend()),
         }
     }
 }

@@ -8,18 +8,18 @@ use stickler_core::affinity::cookie_header::remove_cookie;
 use stickler_core::affinity::mint::{Minted, mint, own_cookie};
 use stickler_core::affinity::recognise::Policy;
 use stickler_core::deliberate::{self, Fault};
+use stickler_core::document::cluster::Affinity;
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
 use stickler_core::routing::{Stale, Ticket, validate};
 use stickler_core::state::{BindOutcome, Origin, SessionKey};
 use stickler_raft::ProposeError;
-use stickler_rt::Shutdown;
 
 use super::own_cookie::Minting;
 use super::steps::{Decided, Router, Routing, no_backend};
+use super::uses::{OpenBy, OpenPlace};
 use crate::body::Body;
 use crate::exchange::{Destination, Timeouts};
 use crate::exchange_error::{ExchangeCause, ExchangeError};
-use crate::hold::Hold;
 use crate::hop_by_hop::{ClientSide, prepare_request};
 use crate::responses::Answer;
 use crate::worker::ClientRequest;
@@ -48,6 +48,8 @@ pub(super) struct Exchanged {
     pub(super) minting: Option<(Minting, Bound)>,
     /// The applied index before the request was sent.
     pub(super) seen: LogIndex,
+    /// For a session that is known only now.
+    pub(super) place: OpenPlace,
 }
 
 impl Router {
@@ -105,6 +107,7 @@ impl Router {
         mut request: Request<Incoming>,
     ) -> Result<Exchanged, ExchangeError<Stale>> {
         let seen = self.proxy.cluster.view().applied;
+        let place = OpenPlace::default();
         match decided {
             Decided::Ticket(ticket) => {
                 match (&ticket.session, ticket.unrecorded) {
@@ -113,25 +116,26 @@ impl Router {
                     (None, None) if deliberate::active(Fault::PassForgedFence) => {}
                     (None, None) => unfence(&mut request),
                 }
-                let response = self.exchange(routing, ticket, request, || ()).await?;
-                Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
+                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place })
             }
             Decided::Mint(ticket) => {
                 let Some(policy) = routing.policy else {
-                    let response = self.exchange(routing, ticket, request, || ()).await?;
-                    return Ok(Exchanged { response, ticket: *ticket, minting: None, seen });
+                    let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                    return Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place });
                 };
                 let (response, minting, bound) =
-                    self.send_minting(routing, ticket, request, policy.id, seen).await?;
-                Ok(Exchanged { response, ticket: *ticket, minting: Some((minting, Some(bound))), seen })
+                    self.send_minting(routing, ticket, request, &place, policy.id, seen).await?;
+                let minting = Some((minting, Some(bound)));
+                Ok(Exchanged { response, ticket: *ticket, minting, seen, place })
             }
             Decided::Observed(ticket, routed) => {
                 if let Some(policy) = &routing.policy {
                     self.proxy.uses.used(routed, policy.affinity.idle_timeout);
                 }
                 unfence(&mut request);
-                let response = self.exchange(routing, ticket, request, || ()).await?;
-                Ok(Exchanged { response, ticket: *ticket, minting: None, seen })
+                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place })
             }
             Decided::MintUnrecorded(ticket) => {
                 let minting = routing.policy.map(|policy| self.mint(routing, policy.id));
@@ -139,9 +143,9 @@ impl Router {
                     Some(minting) => fence(&mut request, minting.session.key, None),
                     None => unfence(&mut request),
                 }
-                let response = self.exchange(routing, ticket, request, || ()).await?;
+                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
                 let minting = minting.map(|minting| (minting, None));
-                Ok(Exchanged { response, ticket: *ticket, minting, seen })
+                Ok(Exchanged { response, ticket: *ticket, minting, seen, place })
             }
         }
     }
@@ -154,6 +158,7 @@ impl Router {
         routing: &Routing<'_>,
         ticket: &Ticket,
         mut request: Request<Incoming>,
+        place: &OpenPlace,
         affinity_id: AffinityId,
         seen: LogIndex,
     ) -> Result<(Response<Body>, Minting, Result<BindOutcome, ProposeError>), ExchangeError<Stale>> {
@@ -169,7 +174,7 @@ impl Router {
             }
             bind.await
         };
-        let sent = self.exchange(routing, ticket, request, || {
+        let sent = self.exchange(routing, ticket, request, place, || {
             if let Some(leaves) = leaves.take() {
                 let _ = leaves.send(());
             }
@@ -203,6 +208,7 @@ impl Router {
         routing: &Routing<'_>,
         ticket: &Ticket,
         request: Request<Incoming>,
+        place: &OpenPlace,
         mut leaving: impl FnMut(),
     ) -> Result<Response<Body>, ExchangeError<Stale>> {
         let pool = self.proxy.cluster.view().catalog.backends.get(&ticket.backend).map(|record| record.pool);
@@ -217,7 +223,8 @@ impl Router {
                 tunnel: TUNNEL,
             },
         };
-        let hold = self.hold_session(routing, ticket);
+        let hold = place.hold();
+        self.open_by_ticket(routing, ticket, place);
         let when_isolated = routing.when_isolated();
         let cluster = &self.proxy.cluster;
         let last_look = || {
@@ -234,20 +241,23 @@ impl Router {
     }
 
     /// Counts the exchange as use of its session until it ends.
-    fn hold_session(&self, routing: &Routing<'_>, ticket: &Ticket) -> Hold {
-        let (Some(routed), Some(Policy { affinity, .. })) = (&ticket.session, routing.policy) else {
-            return Hold::new();
-        };
-        self.proxy.uses.used(routed, affinity.idle_timeout);
-        let close = Shutdown::new();
-        let open = self.open.begin(
-            routed.session,
-            routed.epoch,
-            affinity.idle_timeout,
-            affinity.alias_grace,
-            close.clone(),
-        );
-        Hold::new().with_guard(open).with_close(close)
+    fn open_by_ticket(&self, routing: &Routing<'_>, ticket: &Ticket, place: &OpenPlace) {
+        if let (Some(routed), Some(Policy { affinity, .. })) = (&ticket.session, routing.policy) {
+            self.proxy.uses.used(routed, affinity.idle_timeout);
+            self.open_by(affinity, (routed.session, routed.epoch), ticket.backend, place);
+        }
+    }
+
+    /// The exchange goes on as long as this epoch of a session does, and the affinity's grace.
+    pub(super) fn open_by(
+        &self,
+        affinity: &Affinity,
+        (session, epoch): (SessionKey, Epoch),
+        backend: BackendId,
+        place: &OpenPlace,
+    ) {
+        let (idle_timeout, grace) = (affinity.idle_timeout, affinity.alias_grace);
+        place.take(&self.open, OpenBy { session, epoch, backend, idle_timeout, grace });
     }
 }
 

@@ -5,7 +5,6 @@ use stickler_core::affinity::learn::{Lesson, learn, withhold};
 use stickler_core::affinity::recognise::{Found, Policy};
 use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::Mode;
-use stickler_core::ids::LogIndex;
 use stickler_core::routing::{Routed, Ticket};
 use stickler_core::state::{BindOutcome, Origin, SessionKey};
 
@@ -58,7 +57,7 @@ impl Router {
             }
             Lesson::NewIdentifier { method, key } => {
                 let session = SessionKey { affinity: policy.id, key };
-                let bound = self.bind_learned(&ticket, from, session, exchanged.seen).await?;
+                let bound = self.bind_learned(policy, exchanged, from, session).await?;
                 if bound.0 == Did::Withheld {
                     self.withhold(policy, method, &mut exchanged.response);
                 }
@@ -69,12 +68,12 @@ impl Router {
 
     async fn bind_learned(
         &self,
-        ticket: &Ticket,
+        policy: &Policy<'_>,
+        exchanged: &Exchanged,
         from: Option<Routed>,
         session: SessionKey,
-        seen: LogIndex,
     ) -> Result<Revealed, Answer> {
-        let backend = ticket.backend;
+        let (backend, seen) = (exchanged.ticket.backend, exchanged.seen);
         let origin = from.map_or(Origin::Adopt { backend }, |routed| Origin::Inherit {
             from: routed.session.key,
             epoch: routed.epoch,
@@ -86,10 +85,11 @@ impl Router {
         }
         // An unknown outcome drops the response, and with it the identifier that it would have revealed.
         match self.proxy.binder.bind(session, origin, seen).await.map_err(not_proposed)? {
-            BindOutcome::Bound { binding, created, .. } => {
+            BindOutcome::Bound { session, binding, created } => {
                 if created {
                     ProxyCounters::count(&self.proxy.counters.bound);
                 }
+                self.open_by(policy.affinity, (session, binding.epoch), backend, &exchanged.place);
                 Ok((Did::Bound, Some(binding.epoch)))
             }
             BindOutcome::Refused(refusal) => {

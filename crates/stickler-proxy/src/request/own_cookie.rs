@@ -58,11 +58,11 @@ impl Router {
             }
         };
         if self.set_own(routing, policy, attributes, &token, exchanged.response.headers_mut()) {
-            return Ok(Some(if token.recorded {
-                (Did::Bound, Some(token.epoch))
-            } else {
-                (Did::Begun, None)
-            }));
+            if !token.recorded {
+                return Ok(Some((Did::Begun, None)));
+            }
+            self.open_by(policy.affinity, (minting.session, token.epoch), backend, &exchanged.place);
+            return Ok(Some((Did::Bound, Some(token.epoch))));
         }
         if token.recorded {
             // Nobody will ever show it.

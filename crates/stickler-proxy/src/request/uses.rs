@@ -1,18 +1,20 @@
 //! Reports the use of sessions to the cluster: only of those whose replicated last use has grown old, many
 //! in one entry. An open request, stream or WebSocket is use until it ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use stickler_core::ids::Epoch;
+use stickler_core::ids::{BackendId, Epoch};
 use stickler_core::routing::Routed;
 use stickler_core::state::{Command, Record, SessionKey, Touch, Use, unreported};
 use stickler_raft::Cluster;
 use stickler_rt::{Moment, Shutdown};
 use tokio::sync::mpsc;
+
+use crate::hold::Hold;
 
 /// Uses in one command.
 const AT_ONCE: usize = 2000;
@@ -121,13 +123,46 @@ pub(super) struct OpenUses {
 }
 
 struct Open {
-    session: SessionKey,
-    epoch: Epoch,
-    idle_timeout: Duration,
-    /// How long a stream may go on once its epoch has ended.
-    grace: Duration,
+    by: OpenBy,
     ended: Option<Moment>,
     close: Shutdown,
+}
+
+/// By what session an exchange is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenBy {
+    /// The key under which the binding stands.
+    pub(super) session: SessionKey,
+    /// The binding's epoch.
+    pub(super) epoch: Epoch,
+    /// Where the exchange goes on.
+    pub(super) backend: BackendId,
+    /// The affinity's.
+    pub(super) idle_timeout: Duration,
+    /// How long a stream may go on once its epoch has ended.
+    pub(super) grace: Duration,
+}
+
+/// An exchange's place among the open ones. It is taken when it is known by what session the exchange is open: with
+/// the first request of a session, that is after the backend's answer.
+#[derive(Clone, Default)]
+pub(super) struct OpenPlace {
+    taken: Rc<OnceCell<OpenUse>>,
+    close: Shutdown,
+}
+
+impl OpenPlace {
+    /// What the exchange keeps to its end.
+    pub(super) fn hold(&self) -> Hold {
+        Hold::new().with_guard(Rc::clone(&self.taken)).with_close(self.close.clone())
+    }
+
+    /// The exchange is open by this session from here on, if it is open at all.
+    pub(super) fn take(&self, uses: &Rc<OpenUses>, by: OpenBy) {
+        if Rc::strong_count(&self.taken) > 1 {
+            self.taken.get_or_init(|| uses.begin(by, self.close.clone()));
+        }
+    }
 }
 
 /// Keeps an exchange counted as use until it is dropped.
@@ -151,19 +186,11 @@ impl OpenUses {
         Rc::new(Self { reporter, open: RefCell::default(), next: Cell::new(0) })
     }
 
-    /// Counts an exchange as use; `close` ends it when its session has moved or ended and `grace` is over.
-    pub(super) fn begin(
-        self: &Rc<Self>,
-        session: SessionKey,
-        epoch: Epoch,
-        idle_timeout: Duration,
-        grace: Duration,
-        close: Shutdown,
-    ) -> OpenUse {
+    /// Counts an exchange as use; `close` ends it when its session has moved or ended and the grace is over.
+    fn begin(self: &Rc<Self>, by: OpenBy, close: Shutdown) -> OpenUse {
         let number = self.next.get();
         self.next.set(number + 1);
-        let open = Open { session, epoch, idle_timeout, grace, ended: None, close };
-        self.open.borrow_mut().insert(number, open);
+        self.open.borrow_mut().insert(number, Open { by, ended: None, close });
         OpenUse { uses: Rc::downgrade(self), number }
     }
 
@@ -173,19 +200,19 @@ impl OpenUses {
             tokio::time::sleep(LOOK).await;
             let now = self.reporter.cluster.outside().clock.now();
             for open in self.open.borrow_mut().values_mut() {
-                if !self.has_ended(open) {
+                if !self.has_ended(&mut open.by) {
                     self.report_if_old(open);
                     continue;
                 }
                 let ended = *open.ended.get_or_insert(now);
-                if now.since(ended) >= open.grace {
+                if now.since(ended) >= open.by.grace {
                     open.close.trigger();
                 }
             }
         }
     }
 
-    fn report_if_old(&self, open: &Open) {
+    fn report_if_old(&self, Open { by: open, .. }: &Open) {
         let cluster = &self.reporter.cluster;
         if let Some(Record::Binding(binding)) = cluster.view().table.get(&open.session)
             && binding.epoch == open.epoch
@@ -195,15 +222,24 @@ impl OpenUses {
         }
     }
 
-    /// Whether the epoch by which an exchange was sent is over.
-    fn has_ended(&self, open: &Open) -> bool {
-        match self.reporter.cluster.view().table.get(&open.session) {
+    /// Whether the epoch by which an exchange was sent is over. A session that goes on under another name is
+    /// followed there: it may end under that name, and the older one is forgotten before.
+    fn has_ended(&self, open: &mut OpenBy) -> bool {
+        let view = self.reporter.cluster.view();
+        match view.table.get(&open.session) {
             Some(Record::Binding(binding)) => binding.epoch > open.epoch,
-            // The session goes on under another name, on the same backend.
-            Some(Record::Alias(_)) => false,
+            Some(Record::Alias(alias)) if alias.epoch == open.epoch => match view.locate(open.session) {
+                Some(found) if found.binding.backend == open.backend => {
+                    (open.session, open.epoch) = (found.session, found.binding.epoch);
+                    false
+                }
+                _ => true,
+            },
+            // A later session of this key got another name.
+            Some(Record::Alias(alias)) => alias.epoch > open.epoch,
             Some(Record::Ended(ended)) => ended.epoch >= open.epoch,
             // Not applied here yet, or long forgotten.
-            None => self.reporter.cluster.view().epoch > open.epoch,
+            None => view.epoch > open.epoch,
         }
     }
 }

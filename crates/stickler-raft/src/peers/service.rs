@@ -231,6 +231,12 @@ impl Peer for PeerService {
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
     }
 
+    async fn holdings(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        self.admit(&request)?;
+        let answer = self.office.holdings().await;
+        Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
+    }
+
     async fn install_snapshot(&self, request: Request<Streaming<Body>>) -> Result<Response<Body>, Status> {
         self.admit(&request)?;
         let (introduction, file) = self.receive(request.into_inner()).await?;

@@ -61,7 +61,7 @@ impl Kind {
     pub const fn version(self) -> u16 {
         match self {
             Self::Identity | Self::Vote | Self::LogPosition | Self::SnapshotMeta => 1,
-            // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys.
+            // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys; marks.
             Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 2,
         }
     }

@@ -144,7 +144,7 @@ pub(super) fn backend_name(written: &str) -> Result<String, String> {
 }
 
 /// A duration above zero, in milliseconds.
-fn duration(written: &str) -> Result<u64, String> {
+pub(super) fn duration(written: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 5] =
         [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let digits = written.bytes().take_while(u8::is_ascii_digit).count();

@@ -2,8 +2,11 @@
 
 pub mod apply;
 pub mod backends;
+mod by_rule;
 pub mod keys;
 pub mod members;
+mod receipts;
+mod session_changes;
 pub mod sessions;
 pub mod status;
 

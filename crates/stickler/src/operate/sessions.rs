@@ -1,12 +1,11 @@
-//! `stickler session`: which sessions there are, where they are, and how to end one.
+//! `stickler session`: which sessions there are, where they are, and how to end and to move them.
 
-use stickler_proto::admin::{
-    ListSessionsRequest, Session, ShowSessionRequest, UnbindSessionReply, UnbindSessionRequest,
-};
+use stickler_proto::admin::{ListSessionsRequest, Session, ShowSessionRequest};
 
 use super::Target;
 use super::backends::{backend_name, named};
-use crate::admin_client::{Purpose, next_of};
+use super::session_changes::{self, MoveOptions, UnbindOptions};
+use crate::admin_client::{Nodes, Purpose, next_of};
 use crate::failure::Failure;
 use crate::printer::{self, Format, JsonArray, Table};
 
@@ -24,8 +23,27 @@ pub enum SessionCommand {
         after_help = "Example: stickler session show cart --identifier 'value of the client'\\''s cookie'"
     )]
     Show(NamedSession),
-    /// End a session: its client is a new one from then on
-    Unbind(NamedSession),
+    /// End a session, or all that a rule means: their clients are new ones from then on
+    #[command(after_help = "\
+Examples:
+  stickler session unbind cart 0123456789abcdef0123456789abcdef
+  stickler session unbind cart --identifier 'value of the client'\\''s cookie' --wait all
+  stickler session unbind --backend shop/web-1 --older-than 2h --dry-run
+  stickler session unbind --affinity cart --rate 2000 --yes
+
+Done means that no node that holds a lease routes by the session any more; nodes without a lease are named, and
+--wait all waits for them. A rule means the sessions that are there when it is given. Ctrl-C ends it: what is done
+is done.")]
+    Unbind(UnbindOptions),
+    /// Move a session to another backend of its pool, or all sessions of a backend
+    #[command(after_help = "\
+Examples:
+  stickler session move cart 0123456789abcdef0123456789abcdef --to shop/web-2
+  stickler session move --backend shop/web-1 --to shop/web-2 --rate 100
+
+The backend must take new sessions. What the application kept of a session in the old backend's memory does not
+move along.")]
+    Move(MoveOptions),
 }
 
 /// Which sessions to list.
@@ -70,7 +88,8 @@ pub async fn run(command: &SessionCommand) -> Result<(), Failure> {
     match command {
         SessionCommand::List(options) => list(options).await,
         SessionCommand::Show(named) => show(named).await,
-        SessionCommand::Unbind(named) => unbind(named).await,
+        SessionCommand::Unbind(options) => session_changes::unbind(options).await,
+        SessionCommand::Move(options) => session_changes::move_session(options).await,
     }
 }
 
@@ -124,7 +143,8 @@ impl Listed {
     }
 }
 
-fn backend(session: &Session) -> String {
+/// Where a session is, as people read it.
+pub(super) fn backend(session: &Session) -> String {
     if session.backend_name.is_empty() {
         format!("#{} (removed)", session.backend)
     } else {
@@ -159,6 +179,14 @@ async fn list(options: &ListOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(super) async fn look_up(nodes: &Nodes, request: ShowSessionRequest) -> Result<Session, Failure> {
+    nodes
+        .ask(Purpose::Look, async |mut node| {
+            node.show_session(request.clone()).await.map(tonic::Response::into_inner)
+        })
+        .await
+}
+
 impl NamedSession {
     async fn look_up(&self) -> Result<Session, Failure> {
         let request = ShowSessionRequest {
@@ -166,12 +194,7 @@ impl NamedSession {
             key: self.key.clone().unwrap_or_default(),
             identifier: self.identifier.clone().unwrap_or_default(),
         };
-        self.target
-            .nodes()
-            .ask(Purpose::Look, async |mut node| {
-                node.show_session(request.clone()).await.map(tonic::Response::into_inner)
-            })
-            .await
+        look_up(&self.target.nodes(), request).await
     }
 }
 
@@ -194,28 +217,4 @@ async fn show(named: &NamedSession) -> Result<(), Failure> {
         table.row([name.to_owned(), value]);
     }
     Ok(table.print()?)
-}
-
-async fn unbind(named: &NamedSession) -> Result<(), Failure> {
-    let session = named.look_up().await?;
-    let request = UnbindSessionRequest {
-        affinity: named.affinity.clone(),
-        key: session.key.clone(),
-        expected_epoch: session.epoch,
-    };
-    let reply: UnbindSessionReply = named
-        .target
-        .nodes()
-        .ask(Purpose::Change, async |mut node| {
-            node.unbind_session(request.clone()).await.map(tonic::Response::into_inner)
-        })
-        .await?;
-    match named.target.output {
-        Format::Json => printer::json(&reply)?,
-        Format::Table => {
-            let from = backend(&session);
-            printer::line(&format!("{}: unbound from {from} at index {}", session.key, reply.index))?;
-        }
-    }
-    Ok(())
 }

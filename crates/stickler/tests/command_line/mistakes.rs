@@ -57,6 +57,16 @@ fn a_command_line_that_makes_no_sense_is_a_usage_error() {
         &["backend", "ready", "shop/web-1", "--deadline", "5m"],
         &["session", "show", "cart"],
         &["session", "show", "cart", "key", "--identifier", "x"],
+        &["session", "unbind"],
+        &["session", "unbind", "cart"],
+        &["session", "unbind", "cart", "key", "--affinity", "cart"],
+        &["session", "unbind", "cart", "key", "--rate", "5"],
+        &["session", "unbind", "cart", "key", "--wait", "some"],
+        &["session", "unbind", "--older-than", "2"],
+        &["session", "unbind", "--affinity", "cart", "--rate", "0"],
+        &["session", "move", "cart", "key"],
+        &["session", "move", "cart", "key", "--to", "web-2"],
+        &["session", "move", "--affinity", "cart", "--to", "shop/web-2"],
         &["status", "--node", "/run/stickler/admin.sock"],
         &["status", "--output", "xml"],
         &["run"],
@@ -84,5 +94,6 @@ fn help_tells_the_exit_codes() {
     let said = stickler(&["--help"]);
     assert_eq!(said.code, Some(0));
     assert!(said.output.contains("3  unreachable") && said.output.contains("4  unknown"), "{}", said.output);
+    assert!(said.output.contains("5  not everywhere"), "{}", said.output);
     assert!(!said.output.contains("demo-shop"), "{}", said.output);
 }

@@ -41,6 +41,36 @@ fn an_operator_applies_looks_drains_and_stops() {
 }
 
 #[test]
+fn sessions_end_by_rule_only_when_that_is_meant_and_the_command_says_what_came_of_it() {
+    let node = RunningNode::start();
+    let directory = files(&[("cluster.toml", DOCUMENT)]);
+    assert_eq!(node.say(&["apply", &path(&directory, "cluster.toml")]).code, Some(0));
+
+    let unsaid = node.say(&["session", "unbind", "--affinity", "cart"]);
+    assert_eq!(unsaid.code, Some(2), "{unsaid:?}");
+    assert!(unsaid.errors.contains("This ends 0 sessions of cart. Say --yes"), "{unsaid:?}");
+    let dry = node.say(&["session", "unbind", "--affinity", "cart", "--older-than", "2h", "--dry-run"]);
+    assert_eq!(
+        (dry.code, dry.output.as_str()),
+        (Some(0), "0 sessions of cart, older than 2h00m\n"),
+        "{dry:?}"
+    );
+    let ended = node.say(&["session", "unbind", "--backend", "shop/web-1", "--yes", "--wait", "all"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.output.starts_with("0 sessions ended, last at index "), "{ended:?}");
+    assert!(ended.output.ends_with(", known to all nodes\n"), "{ended:?}");
+    let json = node.say(&["session", "unbind", "--affinity", "cart", "--yes", "--output", "json"]).json();
+    assert_eq!((&json["done"], &json["receipt"]["reached"]), (&0.into(), &true.into()), "{json}");
+    let unknown = node.say(&["session", "unbind", "--affinity", "card", "--yes"]);
+    assert!(unknown.code == Some(1) && unknown.errors.contains("it has: cart"), "{unknown:?}");
+    let nowhere = node.say(&["session", "move", "--backend", "shop/web-1", "--to", "shop/web-1", "--yes"]);
+    assert_eq!(nowhere.code, Some(2), "{nowhere:?}");
+
+    let (_, log) = node.stop();
+    assert!(log.contains("unbind sessions") && log.contains("on shop/web-1"), "{log}");
+}
+
+#[test]
 fn status_shows_the_node_and_its_cluster() {
     let node = RunningNode::start();
     let status = node.say(&["status", "--output", "json"]).json();

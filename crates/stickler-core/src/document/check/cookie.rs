@@ -2,11 +2,12 @@
 
 use super::method::LONGEST_NAME;
 use super::route::host_name;
-use super::{DAY, HOUR, SECOND, duration_within, is_token, or_default};
+use super::{DAY, SECOND, duration_within, is_token, or_default};
 use crate::document::cluster::{CookieAttributes, SameSite};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Place, Report, quoted};
 use crate::document::written::affinity::Method;
+use crate::state::RETURN_WINDOW;
 
 /// Stickler's cookie as it is to be written, with the problems that browsers would have with it. A default has
 /// none, so each is at something that was written.
@@ -58,7 +59,7 @@ pub(super) fn check(report: &Report<'_>, written: &Method) -> Option<CookieAttri
         report.add(&place.span(), complaint.help("add secure = true, or leave `partitioned` out"));
     }
     // Browsers keep no cookie longer, and one of a few seconds would be renewed with every response.
-    duration_within(report, "return_window", return_window, SECOND * 10..=HOUR);
+    duration_within(report, "return_window", return_window, SECOND * 10..=RETURN_WINDOW);
     duration_within(report, "max_age", max_age, SECOND * 10..=DAY * 400);
     Some(cookie)
 }
