@@ -83,7 +83,7 @@ impl TestCluster {
             spawner: Arc::new(TaskSpawner),
         };
         let shutdown = Shutdown::new();
-        let config = ConsensusConfig { node, members: self.members.clone() };
+        let config = ConsensusConfig { node, members: self.members.clone(), secrets: None };
         let cluster = Cluster::start(config, outside, Disk::Directory(directory), listener, shutdown.clone())
             .await
             .expect("the node starts");

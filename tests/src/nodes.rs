@@ -39,6 +39,16 @@ impl TestNodes {
     /// Starts nodes 1 to `size` and as many shops as wanted, and waits until all nodes are ready with the
     /// document that `document` makes from the shops' addresses.
     pub async fn start(size: u64, shops: usize, document: impl Fn(&[SocketAddr]) -> String) -> Self {
+        Self::start_with(size, shops, document, |_| ()).await
+    }
+
+    /// As [`TestNodes::start`], with node files that `adjust` has had a look at.
+    pub async fn start_with(
+        size: u64,
+        shops: usize,
+        document: impl Fn(&[SocketAddr]) -> String,
+        adjust: impl Fn(&mut NodeFile),
+    ) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let ports = ReservedPorts::new(usize::try_from(size).expect("a few nodes") * 4).expect("free ports");
         let address = |index: u64, part: usize| {
@@ -48,7 +58,7 @@ impl TestNodes {
             (1..=size).map(|node| (NodeId(node), address(node, 0))).collect();
         let files = (1..=size)
             .map(|node| {
-                let file = NodeFile {
+                let mut file = NodeFile {
                     id: NodeId(node),
                     data_directory: directory.path().join(format!("node-{node}")),
                     peer_address: address(node, 0),
@@ -58,7 +68,9 @@ impl TestNodes {
                     initial_members: members.clone(),
                     listener_addresses: BTreeMap::from([("public".to_owned(), address(node, 3))]),
                     workers: Some(1),
+                    secrets_key_file: None,
                 };
+                adjust(&mut file);
                 (NodeId(node), file)
             })
             .collect();
@@ -97,6 +109,14 @@ impl TestNodes {
         });
         let started = started.await;
         self.running.insert(node, started);
+    }
+
+    /// A node's file, as it counts from its next start on.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn file(&mut self, node: NodeId) -> &mut NodeFile {
+        self.files.get_mut(&node).expect("one of the nodes")
     }
 
     /// Ends a node.
@@ -258,8 +278,9 @@ impl TestNodes {
     /// Adds a sealing key through a node, and waits until all running nodes seal with it.
     pub async fn rotate(&self, node: NodeId) -> SealingKeyId {
         let cluster = self.cluster(node);
-        let newest = cluster.view().catalog.ring.newest().expect("the cluster is founded").key.id();
-        let answer = cluster.propose(cluster.rotation(newest), SOON, Persistence::Retry).await;
+        let newest = cluster.view().catalog.ring.newest().expect("the cluster is founded").id;
+        let rotation = cluster.rotation(newest).expect("the node can read the cluster's secrets");
+        let answer = cluster.propose(rotation, SOON, Persistence::Retry).await;
         let answer = answer.expect("the rotation is committed");
         // A retry finds the key that it has added.
         let Outcome::Rotate(RotateOutcome::Rotated(key) | RotateOutcome::Changed(key)) = answer.outcome
@@ -269,7 +290,7 @@ impl TestNodes {
         until("all nodes seal with the new key", || {
             let seals = |cluster: &Cluster| {
                 let (view, stable) = (cluster.view(), cluster.standing().stable);
-                view.catalog.ring.sealing(stable).is_some_and(|sealing| sealing.key.id() >= key)
+                view.catalog.ring.sealing(stable).is_some_and(|sealing| sealing.id >= key)
             };
             std::future::ready(self.running().all(|(_, cluster)| seals(cluster)).then_some(()))
         })

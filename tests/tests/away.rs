@@ -132,7 +132,7 @@ fn known_of(cluster: &Cluster, value: &str) -> Option<Located> {
 }
 
 fn session(cluster: &Cluster, value: &str) -> SessionKey {
-    let hasher = Plan::of(&cluster.view().catalog).unwrap().hasher;
+    let hasher = Plan::of(&cluster.view().catalog, None).unwrap().unwrap().hasher;
     let identifier = Identifier::Header { name: "X-Session", value: value.as_bytes() };
     let affinity = affinity(cluster);
     SessionKey { affinity, key: hasher.key(affinity, &identifier).unwrap() }

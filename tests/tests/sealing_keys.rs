@@ -144,7 +144,7 @@ async fn whoever_leads_rotates_by_age() {
     nodes.apply_document(document(&nodes, often)).await;
     let newest = |nodes: &TestNodes| {
         let newest = |(_, cluster): (NodeId, &stickler_raft::Cluster)| {
-            cluster.view().catalog.ring.newest().map_or(0, |key| key.key.id().0)
+            cluster.view().catalog.ring.newest().map_or(0, |key| key.id.0)
         };
         nodes.running().map(newest).min().unwrap()
     };

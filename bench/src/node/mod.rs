@@ -80,7 +80,7 @@ async fn serve(options: NodeOptions) -> Result<(), Failure> {
     let peers = outside.network.bind(own, BindOptions::default()).await;
     let peers = peers.map_err(Failure::system(format!("listening at {own}")))?;
     let shutdown = Shutdown::new();
-    let config = ConsensusConfig { node, members };
+    let config = ConsensusConfig { node, members, secrets: None };
     let cluster =
         Cluster::start(config, outside.clone(), Disk::Directory(directory), peers, shutdown.clone())
             .await

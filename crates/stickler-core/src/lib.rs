@@ -15,5 +15,6 @@ pub mod lease;
 pub mod receipt;
 pub mod routes;
 pub mod routing;
+pub mod secrets;
 pub mod state;
 pub mod time;

@@ -9,6 +9,7 @@ pub mod metrics;
 mod node;
 mod proxy_metrics;
 pub mod readiness;
+pub mod secrets;
 pub mod status_server;
 
 pub use node::{Node, NodeError};

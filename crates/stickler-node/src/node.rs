@@ -17,6 +17,7 @@ use crate::health_checks;
 use crate::metrics::MetricsRegistry;
 use crate::proxy_metrics::ProxyMetrics;
 use crate::readiness::Readiness;
+use crate::secrets::{self, SecretsFileError};
 use crate::status_server::StatusPages;
 
 /// Why a node did not start. Nothing of it runs then.
@@ -25,6 +26,9 @@ pub enum NodeError {
     /// The data directory can't be used; the error names the file and the way out.
     #[error(transparent)]
     Directory(#[from] OpenError),
+    /// The key of the cluster's secrets can't be had.
+    #[error(transparent)]
+    Secrets(#[from] SecretsFileError),
     /// Consensus did not start.
     #[error(transparent)]
     Consensus(#[from] StartError),
@@ -86,13 +90,14 @@ impl Node {
             let bound = outside.network.bind(address, BindOptions::default()).await;
             bound.map_err(|source| NodeError::Listen { what, address, source })
         };
+        let secrets = file.secrets_key_file.as_deref().map(secrets::read).transpose()?;
         let peers = listen("peer_address", file.peer_address).await?;
         let status = listen("status_address", file.status_address).await?;
         let admin_listener = AdminListener::bind(&file.admin, &*outside.network).await?;
         let admin = admin_listener.local_address().unwrap_or_else(|_| file.admin.clone());
         let status_address = status.local_address().unwrap_or(file.status_address);
 
-        let config = ConsensusConfig { node: file.id, members: file.initial_members.clone() };
+        let config = ConsensusConfig { node: file.id, members: file.initial_members.clone(), secrets };
         let cluster = Cluster::start(config, outside.clone(), disk, peers, shutdown.clone()).await?;
         let proxy = Proxy::start(cluster.clone());
         let leaving = shutdown.child();
@@ -100,6 +105,7 @@ impl Node {
         let metrics = MetricsRegistry::new();
         metrics.register(|registry| ProxyMetrics::register(Arc::clone(proxy.counters()), registry));
 
+        tokio::spawn(secrets::watch(cluster.clone(), readiness.clone(), shutdown.clone()));
         tokio::spawn(health_checks::run(cluster.clone(), proxy.clone(), shutdown.clone()));
         tokio::spawn(
             StatusPages::new(cluster.clone(), readiness.clone(), metrics).serve(status, shutdown.clone()),

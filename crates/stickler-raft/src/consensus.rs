@@ -12,6 +12,7 @@ use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
 use stickler_core::receipt::{Receipt, Wait};
+use stickler_core::secrets::SecretsKey;
 use stickler_core::state::{Catalog, Command, State, View};
 use stickler_rt::{Listener, Outside, Shutdown, incoming, watch};
 
@@ -19,7 +20,7 @@ use crate::blocking::Blocking;
 use crate::disk::{Disk, DiskError};
 use crate::founding::MembershipError;
 use crate::hand_over::{HandOverError, ask_to_hand_over, hand_over};
-use crate::key_rotation::rotation;
+use crate::key_rotation::{KeySource, RotationError};
 use crate::machine::StateMachine;
 use crate::office::{Term, office_queue};
 use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
@@ -38,6 +39,8 @@ pub struct ConsensusConfig {
     pub node: NodeId,
     /// The founding members with their addresses, this node included.
     pub members: BTreeMap<NodeId, SocketAddr>,
+    /// The node's key for the cluster's secrets; `None` where they are kept in the clear.
+    pub secrets: Option<SecretsKey>,
 }
 
 /// Why consensus could not start. Nothing was changed on disk.
@@ -71,6 +74,7 @@ struct Shared {
     membership: watch::Receiver<Option<MembershipError>>,
     health: crate::store::StoreHealth,
     blocking: Blocking,
+    keys: KeySource,
 }
 
 /// What a node says of itself to operators.
@@ -155,6 +159,7 @@ impl Cluster {
             }
         });
         let incarnation = opened.identity.identity().incarnation;
+        let keys = KeySource::new(&outside.seed, config.secrets.clone());
         let tasks = Tasks {
             config: &config,
             outside: &outside,
@@ -163,6 +168,7 @@ impl Cluster {
             links: &links,
             leader_log: &leader_log,
             identity: &opened.identity,
+            keys: &keys,
             blocking: opened.blocking,
             shutdown: &shutdown,
         };
@@ -190,6 +196,7 @@ impl Cluster {
             membership,
             health: opened.health,
             blocking: opened.blocking,
+            keys,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -253,9 +260,17 @@ impl Cluster {
 
     /// The command that adds a sealing key after `newest`, with a secret that was drawn for it. A second one is
     /// the same, so that a retry is one.
+    ///
+    /// # Errors
+    /// [`RotationError`].
+    pub fn rotation(&self, newest: SealingKeyId) -> Result<Command, RotationError> {
+        self.shared.keys.rotation(&self.view().catalog, newest)
+    }
+
+    /// The node's key for the cluster's secrets, if it has one.
     #[must_use]
-    pub fn rotation(&self, newest: SealingKeyId) -> Command {
-        rotation(&self.shared.outside.seed, newest)
+    pub fn secrets(&self) -> Option<&SecretsKey> {
+        self.shared.keys.secrets()
     }
 
     /// Proposes what nobody waits for.

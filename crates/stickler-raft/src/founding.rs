@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::ids::{ClusterId, DirectoryId, NodeId};
+use stickler_core::secrets::{KeptSecret, Purpose, SecretsKey};
 use stickler_core::state::{Command, Found};
 use stickler_rt::{Seed, Shutdown, watch};
 
@@ -150,35 +151,56 @@ impl Founding {
     }
 }
 
-/// Writes the cluster's birth into the log, once, when this node first leads a cluster that has none.
-pub(crate) async fn record_birth(
-    identity: Arc<dyn IdentityStore>,
-    published: Arc<Published>,
-    mut term: watch::Receiver<Option<Term>>,
-    leader_log: LeaderLog,
-    seed: Seed,
-    shutdown: Shutdown,
-) {
-    loop {
-        let leads = term.borrow_and_update().is_some();
-        if published.view().catalog.found.is_some() {
-            return;
-        }
-        if leads && let Some(cluster) = identity.identity().cluster {
-            let mut hash_key = [0; 16];
-            seed.child("hash key").fill(&mut hash_key);
-            let mut sealing_secret = [0; 32];
-            seed.child("sealing secret").fill(&mut sealing_secret);
-            let found = Command::Found(Found { cluster, hash_key, sealing_secret });
-            if leader_log.propose(vec![found]).await.is_ok() {
+/// The task that writes the cluster's birth into the log, once, when this node first leads a cluster that has
+/// none.
+pub(crate) struct Birth {
+    pub(crate) identity: Arc<dyn IdentityStore>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) term: watch::Receiver<Option<Term>>,
+    pub(crate) leader_log: LeaderLog,
+    pub(crate) seed: Seed,
+    /// The node's key for the cluster's secrets: they are wrapped for ever if it has one now.
+    pub(crate) secrets: Option<SecretsKey>,
+}
+
+impl Birth {
+    /// Runs until the cluster is founded, or until `shutdown`.
+    pub(crate) async fn record(mut self, shutdown: Shutdown) {
+        loop {
+            let leads = self.term.borrow_and_update().is_some();
+            if self.published.view().catalog.found.is_some() {
                 return;
             }
+            if leads && let Some(cluster) = self.identity.identity().cluster {
+                let found = Command::Found(self.draw(cluster));
+                if self.leader_log.propose(vec![found]).await.is_ok() {
+                    return;
+                }
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                changed = self.term.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(PAUSE), if leads => {}
+            }
         }
-        tokio::select! {
-            biased;
-            () = shutdown.wait() => return,
-            changed = term.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(PAUSE), if leads => {}
+    }
+
+    fn draw(&self, cluster: ClusterId) -> Found {
+        let keep = |secret: &[u8], purpose: Purpose, name: &str| {
+            let mut nonce = [0; 24];
+            self.seed.child(name).fill(&mut nonce);
+            let wrap = |key| KeptSecret::wrap(secret, key, nonce, cluster, purpose);
+            self.secrets.as_ref().map_or_else(|| KeptSecret::clear(secret), wrap)
+        };
+        let mut hash_key = [0; 16];
+        self.seed.child("hash key").fill(&mut hash_key);
+        let mut sealing_secret = [0; 32];
+        self.seed.child("sealing secret").fill(&mut sealing_secret);
+        Found {
+            cluster,
+            hash_key: keep(&hash_key, Purpose::HashKey, "nonce of the hash key"),
+            sealing_secret: keep(&sealing_secret, Purpose::SealingKey, "nonce of the sealing secret"),
         }
     }
 }

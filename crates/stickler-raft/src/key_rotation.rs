@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::affinity::sealing::SealingKeyId;
-use stickler_core::state::{Command, RotateKey};
+use stickler_core::secrets::{SecretsError, SecretsKey};
+use stickler_core::state::{Catalog, Command, RotateKey};
 use stickler_rt::{Clock, Seed, Shutdown, watch};
 
 use crate::office::Term;
@@ -20,7 +21,49 @@ pub(crate) struct KeyRotation {
     pub(crate) published: Arc<Published>,
     pub(crate) term: watch::Receiver<Option<Term>>,
     pub(crate) leader_log: LeaderLog,
-    pub(crate) seed: Seed,
+    pub(crate) keys: KeySource,
+}
+
+/// Why a node can't propose a sealing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotationError {
+    /// The cluster has no keys yet: wait until its founding members have found each other.
+    #[error("the cluster is not founded yet")]
+    NotFounded,
+    /// The node can't read the cluster's secrets, so it must not write any; the error says what to do.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+}
+
+/// Where a node's new sealing keys come from.
+#[derive(Clone)]
+pub(crate) struct KeySource {
+    seed: Seed,
+    secrets: Option<SecretsKey>,
+}
+
+impl KeySource {
+    /// Draws from the node's seed; `secrets` is the node's key for the cluster's secrets.
+    pub(crate) fn new(seed: &Seed, secrets: Option<SecretsKey>) -> Self {
+        Self { seed: seed.child("sealing keys"), secrets }
+    }
+
+    /// The node's key for the cluster's secrets.
+    pub(crate) fn secrets(&self) -> Option<&SecretsKey> {
+        self.secrets.as_ref()
+    }
+
+    /// The command that adds a key after `newest`. Ids are never used again, so each key has a name of its
+    /// own under the seed, and a second command for it is the same.
+    pub(crate) fn rotation(&self, catalog: &Catalog, newest: SealingKeyId) -> Result<Command, RotationError> {
+        let found = catalog.found.as_ref().ok_or(RotationError::NotFounded)?;
+        let seed = self.seed.child(&format!("after {newest}"));
+        let (mut secret, mut nonce) = ([0; 32], [0; 24]);
+        seed.child("secret").fill(&mut secret);
+        seed.child("nonce").fill(&mut nonce);
+        let secret = found.keep_sealing_secret(&secret, self.secrets(), nonce)?;
+        Ok(Command::RotateKey(RotateKey { expected: newest, secret }))
+    }
 }
 
 impl KeyRotation {
@@ -54,16 +97,9 @@ impl KeyRotation {
         let now = term.cluster_time(self.clock.now());
         let view = self.published.view();
         if let Some(newest) = view.catalog.rotation_due(now) {
-            return Some(vec![rotation(&self.seed, newest)]);
+            // A node that can't read the cluster's secrets says so elsewhere; the next leader may be able to.
+            return self.keys.rotation(&view.catalog, newest).ok().map(|command| vec![command]);
         }
         view.catalog.has_retired_keys(now, self.published.stable()).then(Vec::new)
     }
-}
-
-/// The command that adds a key after `newest`. Ids are never used again, so each key has a name of its own
-/// under the seed.
-pub(crate) fn rotation(seed: &Seed, newest: SealingKeyId) -> Command {
-    let mut secret = [0; 32];
-    seed.child("sealing keys").child(&format!("after {newest}")).fill(&mut secret);
-    Command::RotateKey(RotateKey { expected: newest, secret })
 }

@@ -30,5 +30,6 @@ pub use consensus::{Cluster, ConsensusConfig, ConsensusStatus, MemberStatus, Sta
 pub use disk::{Disk, DiskError};
 pub use founding::MembershipError;
 pub use hand_over::HandOverError;
+pub use key_rotation::RotationError;
 pub use proposals::{Answer, Persistence, ProposeError};
 pub use raft::Member;

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use crate::blocking::Blocking;
 use crate::consensus::ConsensusConfig;
 use crate::election::Elector;
-use crate::founding::{Founding, MembershipError, record_birth};
-use crate::key_rotation::KeyRotation;
+use crate::founding::{Birth, Founding, MembershipError};
+use crate::key_rotation::{KeyRotation, KeySource};
 use crate::lease_holder::LeaseHolder;
 use crate::office::{OfficeHandle, OfficeOwner, OfficeQueue, Term};
 use crate::peers::Links;
@@ -32,6 +32,7 @@ pub(crate) struct Tasks<'a> {
     pub(crate) links: &'a Arc<Links>,
     pub(crate) leader_log: &'a LeaderLog,
     pub(crate) identity: &'a Arc<dyn IdentityStore>,
+    pub(crate) keys: &'a KeySource,
     pub(crate) blocking: Blocking,
     pub(crate) shutdown: &'a Shutdown,
 }
@@ -69,7 +70,7 @@ impl Tasks<'_> {
             published: Arc::clone(self.published),
             term: term_changes.clone(),
             leader_log: self.leader_log.clone(),
-            seed: self.outside.seed.clone(),
+            keys: self.keys.clone(),
         };
         tokio::spawn(rotation.run(self.shutdown.clone()));
         let rounds = QuorumRounds {
@@ -145,15 +146,15 @@ impl Tasks<'_> {
             // Keeps the channel open for those who watch it as long as the node runs.
             shutdown.wait().await;
         });
-        let birth = record_birth(
-            Arc::clone(self.identity),
-            Arc::clone(self.published),
-            term.clone(),
-            self.leader_log.clone(),
-            self.outside.seed.child("birth"),
-            self.shutdown.clone(),
-        );
-        tokio::spawn(birth);
+        let birth = Birth {
+            identity: Arc::clone(self.identity),
+            published: Arc::clone(self.published),
+            term: term.clone(),
+            leader_log: self.leader_log.clone(),
+            seed: self.outside.seed.child("birth"),
+            secrets: self.config.secrets.clone(),
+        };
+        tokio::spawn(birth.record(self.shutdown.clone()));
         failure
     }
 }

@@ -83,7 +83,7 @@ pub enum Command {
         #[command(subcommand)]
         command: SessionCommand,
     },
-    /// Look at the keys that seal Stickler's cookie, and rotate them
+    /// Look at the keys that seal Stickler's cookie, rotate them, and make a key that wraps secrets
     #[command(arg_required_else_help = true)]
     Key {
         /// What to do.

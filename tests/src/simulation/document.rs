@@ -58,6 +58,7 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
         initial_members: addresses.iter().map(|(node, ip)| (*node, SocketAddr::new(*ip, PEERS))).collect(),
         listener_addresses: BTreeMap::from([("public".to_owned(), any(PUBLIC))]),
         workers: Some(1),
+        secrets_key_file: None,
     }
 }
 

@@ -112,9 +112,9 @@ impl Operator {
 
     /// Adds a key after the newest that is seen here. Clients of Stickler's cookie must not notice.
     async fn rotate(&self) {
-        let newest = self.cluster.view().catalog.ring.newest().map(|newest| newest.key.id());
-        if let Some(newest) = newest {
-            let answer = self.propose(self.cluster.rotation(newest)).await;
+        let newest = self.cluster.view().catalog.ring.newest().map(|newest| newest.id);
+        if let Some(rotation) = newest.and_then(|newest| self.cluster.rotation(newest).ok()) {
+            let answer = self.propose(rotation).await;
             if matches!(answer, Some((_, Outcome::Rotate(RotateOutcome::Rotated(_))))) {
                 self.ledger.count("sealing keys added");
             }

@@ -16,9 +16,8 @@ impl fmt::Display for SealingKeyId {
     }
 }
 
-/// A key of XChaCha20-Poly1305. `Debug` shows its id alone; `Serialize` writes the secret, for the
-/// replicated state and its backups and nothing else.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A key of XChaCha20-Poly1305. `Debug` shows its id alone.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SealingKey {
     id: SealingKeyId,
     secret: [u8; 32],

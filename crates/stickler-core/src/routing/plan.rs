@@ -10,7 +10,8 @@ use crate::affinity::sealing::{KeyRing, SealingKey};
 use crate::document::cluster::{Affinity, ClusterDocument, Listener, Pool, Route, Scope};
 use crate::ids::{AffinityId, ClusterId, LogIndex, PoolId, Revision};
 use crate::routes::RouteTable;
-use crate::state::{Catalog, Ring};
+use crate::secrets::{Purpose, SecretsError, SecretsKey};
+use crate::state::{Catalog, Ring, RingKey};
 
 /// The cluster document, its ids, and what is derived from them.
 #[derive(Debug)]
@@ -65,26 +66,33 @@ impl Pools {
 }
 
 impl Plan {
-    /// `None` before the cluster was founded or a document was applied.
-    #[must_use]
-    pub fn of(catalog: &Catalog) -> Option<Self> {
-        let found = catalog.found.as_ref()?;
-        let document = Arc::clone(catalog.document.as_ref()?);
-        let hasher = KeyHasher::new(found.hash_key);
-        let keys = catalog.ring.keys().iter().map(|kept| kept.key.clone()).collect();
-        Some(Self {
+    /// `None` before the cluster was founded or a document was applied. `secrets` is the node's key for the
+    /// cluster's secrets, if it has one.
+    ///
+    /// # Errors
+    /// [`SecretsError`] where the node can't read the cluster's secrets: it can route nothing.
+    pub fn of(catalog: &Catalog, secrets: Option<&SecretsKey>) -> Result<Option<Self>, SecretsError> {
+        let (Some(found), Some(document)) = (&catalog.found, &catalog.document) else { return Ok(None) };
+        let hasher = KeyHasher::new(found.hash_key(secrets)?);
+        let reveal = |kept: &RingKey| {
+            let secret = kept.secret.reveal(secrets, found.cluster, Purpose::SealingKey)?;
+            Ok(SealingKey::new(kept.id, secret))
+        };
+        let keys = catalog.ring.keys().iter().map(reveal).collect::<Result<_, SecretsError>>()?;
+        Ok(Some(Self {
             revision: catalog.revision,
-            routes: RouteTable::new(&document),
+            routes: RouteTable::new(document),
             patterns: Patterns::of_affinities(&document.affinities),
             scoped: catalog.pools.iter().map(|pool| hasher.scoped(*pool)).collect(),
             pools: catalog.pools.clone(),
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
             hasher,
-            ring: KeyRing::new(keys).ok()?,
+            // Two keys of one id can only stand in a state that is damaged.
+            ring: KeyRing::new(keys).map_err(|_| SecretsError::Damaged)?,
             sealing: catalog.ring.clone(),
-            document,
-        })
+            document: Arc::clone(document),
+        }))
     }
 
     /// Whether a plan of this catalog would be the same.
@@ -96,7 +104,7 @@ impl Plan {
     /// The key that seals a token at this stable index, which is to be that of this very moment.
     #[must_use]
     pub fn sealing_key(&self, stable: LogIndex) -> Option<&SealingKey> {
-        self.ring.get(self.sealing.sealing(stable)?.key.id())
+        self.ring.get(self.sealing.sealing(stable)?.id)
     }
 
     /// The listener of this name; `None` when the document has it no longer.

@@ -13,6 +13,7 @@ use super::verdict::Health;
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
 use crate::ids::{AffinityId, BackendId, ClusterId, NodeId, PoolId, Revision};
+use crate::secrets::{KeptSecret, Purpose, SecretsError, SecretsKey};
 use crate::time::ClusterTime;
 
 /// Document, ids and backends, as of one log index.
@@ -41,17 +42,39 @@ pub struct Catalog {
 }
 
 /// The cluster's birth, as far as it is fixed for ever: sealing keys come and go.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Founded {
     /// The cluster's name.
     pub cluster: ClusterId,
     /// Key of the affinity-key hash. Never changes: every stored key depends on it.
-    pub hash_key: [u8; 16],
+    pub hash_key: KeptSecret,
 }
 
-impl std::fmt::Debug for Founded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Founded").field("cluster", &self.cluster).finish_non_exhaustive()
+impl Founded {
+    /// The key of the affinity-key hash, with the node's secrets key, if it has one.
+    ///
+    /// # Errors
+    /// [`SecretsError`] where the node can't read the cluster's secrets.
+    pub fn hash_key(&self, secrets: Option<&SecretsKey>) -> Result<[u8; 16], SecretsError> {
+        self.hash_key.reveal(secrets, self.cluster, Purpose::HashKey)
+    }
+
+    /// Makes a sealing key's secret ready for the log, wrapped if the cluster was founded so: what one node
+    /// writes all must be able to read. `nonce` is 24 fresh random bytes.
+    ///
+    /// # Errors
+    /// [`SecretsError`] where the node can't read the cluster's secrets.
+    pub fn keep_sealing_secret(
+        &self,
+        secret: &[u8; 32],
+        secrets: Option<&SecretsKey>,
+        nonce: [u8; 24],
+    ) -> Result<KeptSecret, SecretsError> {
+        self.hash_key(secrets)?;
+        Ok(match secrets.filter(|_| self.hash_key.is_wrapped()) {
+            Some(key) => KeptSecret::wrap(secret, key, nonce, self.cluster, Purpose::SealingKey),
+            None => KeptSecret::clear(secret),
+        })
     }
 }
 

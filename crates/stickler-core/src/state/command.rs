@@ -11,6 +11,7 @@ use crate::document::cluster::ClusterDocument;
 use crate::ids::{
     AffinityId, BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
 };
+use crate::secrets::KeptSecret;
 use crate::time::ClusterTime;
 
 /// One log entry. The order of the variants and fields below is part of the log's format: new ones go to
@@ -64,20 +65,14 @@ pub enum Command {
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Found {
     /// The cluster's name.
     pub cluster: ClusterId,
     /// Key of the affinity-key hash. Never changes: every stored key depends on it.
-    pub hash_key: [u8; 16],
+    pub hash_key: KeptSecret,
     /// Secret of the first sealing key of cookies.
-    pub sealing_secret: [u8; 32],
-}
-
-impl std::fmt::Debug for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").field("cluster", &self.cluster).finish_non_exhaustive()
-    }
+    pub sealing_secret: KeptSecret,
 }
 
 /// Create a binding, or learn of the one that is there: the first binder wins.
@@ -237,18 +232,12 @@ pub struct ApplyDocument {
 }
 
 /// Add a sealing key, if the newest one is still this one. It seals once the stable index has passed it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateKey {
     /// The newest key that the proposer saw.
     pub expected: SealingKeyId,
     /// Secret of the key after it.
-    pub secret: [u8; 32],
-}
-
-impl std::fmt::Debug for RotateKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RotateKey").field("expected", &self.expected).finish_non_exhaustive()
-    }
+    pub secret: KeptSecret,
 }
 
 /// Keep tokens without a record from bringing sessions back, if they were issued before this entry. Doing it again

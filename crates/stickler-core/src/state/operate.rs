@@ -15,8 +15,8 @@ impl State {
     pub(super) fn found(&mut self, found: &Found) -> Outcome {
         if self.catalog.found.is_none() {
             let catalog = Arc::make_mut(&mut self.catalog);
-            catalog.found = Some(Founded { cluster: found.cluster, hash_key: found.hash_key });
-            catalog.ring.add(found.sealing_secret, self.applied, self.time);
+            catalog.found = Some(Founded { cluster: found.cluster, hash_key: found.hash_key.clone() });
+            catalog.ring.add(found.sealing_secret.clone(), self.applied, self.time);
         }
         Outcome::Noted
     }

@@ -13,9 +13,10 @@ use super::State;
 use super::catalog::Catalog;
 use super::command::RotateKey;
 use super::outcome::RotateOutcome;
-use crate::affinity::sealing::{SealingKey, SealingKeyId};
+use crate::affinity::sealing::SealingKeyId;
 use crate::deliberate::{self, Fault};
 use crate::ids::LogIndex;
+use crate::secrets::KeptSecret;
 use crate::time::ClusterTime;
 
 /// The most keys that a ring has. A rotation beyond is refused until the oldest key's overlap is over.
@@ -24,8 +25,10 @@ pub const MAX_SEALING_KEYS: usize = 8;
 /// One key, and since when it is in the ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RingKey {
-    /// The key itself.
-    pub key: SealingKey,
+    /// The id that its tokens carry.
+    pub id: SealingKeyId,
+    /// Its secret.
+    pub secret: KeptSecret,
     /// The entry that added it: it seals once the stable index has reached this.
     pub added_at: LogIndex,
     /// Cluster time at that entry.
@@ -78,12 +81,12 @@ impl Ring {
     }
 
     /// Adds a key, which no other has had the id of: the newest key never leaves the ring.
-    pub(super) fn add(&mut self, secret: [u8; 32], added_at: LogIndex, added: ClusterTime) -> SealingKeyId {
-        let id = SealingKeyId(self.newest().map_or(0, |key| key.key.id().0) + 1);
+    pub(super) fn add(&mut self, secret: KeptSecret, added_at: LogIndex, added: ClusterTime) -> SealingKeyId {
+        let id = SealingKeyId(self.newest().map_or(0, |key| key.id.0) + 1);
         if let Some(older) = self.keys.last_mut() {
             older.superseded = Some(added);
         }
-        self.keys.push(RingKey { key: SealingKey::new(id, secret), added_at, added, superseded: None });
+        self.keys.push(RingKey { id, secret, added_at, added, superseded: None });
         self.generation += 1;
         id
     }
@@ -116,7 +119,7 @@ impl Catalog {
         let sealing = &self.document.as_ref()?.sealing;
         let newest = self.ring.newest()?;
         let old = now.since(newest.added) >= sealing.rotate_every;
-        (old && self.ring.keys.len() < MAX_SEALING_KEYS).then(|| newest.key.id())
+        (old && self.ring.keys.len() < MAX_SEALING_KEYS).then_some(newest.id)
     }
 }
 
@@ -127,8 +130,8 @@ impl State {
         let (Some(newest), Some(oldest)) = (ring.newest(), ring.keys.first()) else {
             return RotateOutcome::Changed(SealingKeyId(0));
         };
-        if newest.key.id() != rotate.expected {
-            return RotateOutcome::Changed(newest.key.id());
+        if newest.id != rotate.expected {
+            return RotateOutcome::Changed(newest.id);
         }
         if ring.keys.len() >= MAX_SEALING_KEYS {
             let until = oldest.opens_until(self.catalog.overlap());
@@ -136,7 +139,7 @@ impl State {
         }
         let (index, now) = (self.applied, self.time);
         let ring = &mut Arc::make_mut(&mut self.catalog).ring;
-        RotateOutcome::Rotated(ring.add(rotate.secret, index, now))
+        RotateOutcome::Rotated(ring.add(rotate.secret.clone(), index, now))
     }
 
     /// Forgets keys whose overlap is over.

@@ -37,6 +37,12 @@ fn node_files_are_checked() {
                 &["3:18: `data_directory` can't be \"\" | write a path, such as \"/var/lib/stickler\""],
             ),
             (
+                "...secrets_key_file = \"\"",
+                &[
+                    "7:20: `secrets_key_file` can't be \"\" | write a path, such as \"/etc/stickler/secrets.key\"",
+                ],
+            ),
+            (
                 "peer_address = \"10.0.0.1:7600\"",
                 &[
                     "4:16: `peer_address` 10.0.0.1:7600 is beyond loopback, and peers are not authenticated yet: whoever reaches it can change the cluster | add insecure_peers = true where only the other nodes reach this address, or use 127.0.0.1",
@@ -88,7 +94,7 @@ fn node_files_are_checked() {
             (
                 "...joins = 2",
                 &[
-                    "7:1: unknown key \"joins\" in the node file | the keys are version, id, data_directory, peer_address, admin, status_address, insecure_peers, workers, member, listener_addresses",
+                    "7:1: unknown key \"joins\" in the node file | the keys are version, id, data_directory, peer_address, admin, status_address, insecure_peers, workers, secrets_key_file, member, listener_addresses",
                 ],
             ),
             (

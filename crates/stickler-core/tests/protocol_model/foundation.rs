@@ -11,6 +11,7 @@ use stickler_core::document::cluster::{
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
 };
+use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
     ApplyDocument, Batch, Bind, Command, Found, MoveReason, Origin, Rebind, Record, Report, SessionKey,
     SnapshotHeader, Stamp, State,
@@ -45,7 +46,11 @@ fn lay() -> Foundation {
         state.apply(index, &Batch { stamp, commands });
     };
     state.set_voters((1..=3).map(NodeId).collect::<BTreeSet<_>>());
-    let found = Found { cluster: ClusterId(7), hash_key: [1; 16], sealing_secret: [2; 32] };
+    let found = Found {
+        cluster: ClusterId(7),
+        hash_key: KeptSecret::clear(&[1; 16]),
+        sealing_secret: KeptSecret::clear(&[2; 32]),
+    };
     feed(&mut state, vec![Command::Found(found)]);
     let document = ApplyDocument { document: document(), expected: Revision(0) };
     feed(&mut state, vec![Command::ApplyDocument(Box::new(document))]);

@@ -2,6 +2,7 @@
 
 use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
+use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
     Admin, ApplyDocument, Bind, Command, Expire, MoveReason, NotBefore, Origin, Rebind, Report, RotateKey,
     SessionKey, SetAdmin, Suspect, Touch, Unbind, Use,
@@ -113,9 +114,9 @@ impl World {
                 expected: wrong_revision(view.catalog.revision, wrong),
             })),
             Action::RotateKey { wrong } => {
-                let newest = view.catalog.ring.newest().map_or(0, |newest| newest.key.id().0);
+                let newest = view.catalog.ring.newest().map_or(0, |newest| newest.id.0);
                 let expected = SealingKeyId(newest.saturating_sub(u32::from(wrong)));
-                Command::RotateKey(RotateKey { expected, secret: [newest as u8; 32] })
+                Command::RotateKey(RotateKey { expected, secret: KeptSecret::clear(&[newest as u8; 32]) })
             }
             Action::NotBefore { affinity, backend, age } => Command::NotBefore(NotBefore {
                 affinity: (affinity % 3 > 0)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::LogIndex;
+use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{Command, MAX_SEALING_KEYS, Outcome, Ring, RotateKey, RotateOutcome};
 use stickler_core::time::ClusterTime;
 
@@ -16,7 +17,7 @@ use crate::steps::steps;
 use crate::world::{Entry, World, run};
 
 fn ids(ring: &Ring) -> Vec<u32> {
-    ring.keys().iter().map(|key| key.key.id().0).collect()
+    ring.keys().iter().map(|key| key.id.0).collect()
 }
 
 impl World {
@@ -25,8 +26,8 @@ impl World {
     }
 
     fn rotate(&mut self) -> RotateOutcome {
-        let expected = self.ring().newest().unwrap().key.id();
-        self.propose(RotateKey { expected, secret: [3; 32] })
+        let expected = self.ring().newest().unwrap().id;
+        self.propose(RotateKey { expected, secret: KeptSecret::clear(&[3; 32]) })
     }
 
     fn propose(&mut self, rotate: RotateKey) -> RotateOutcome {
@@ -41,13 +42,13 @@ impl World {
 fn the_birth_brings_the_first_key_which_seals_at_once() {
     let world = World::new(0);
     assert_eq!(ids(&world.ring()), [1]);
-    assert_eq!(world.ring().sealing(LogIndex(0)).unwrap().key.id(), SealingKeyId(1));
+    assert_eq!(world.ring().sealing(LogIndex(0)).unwrap().id, SealingKeyId(1));
 }
 
 #[test]
 fn a_retry_of_a_rotation_adds_no_second_key() {
     let mut world = World::new(0);
-    let rotate = RotateKey { expected: SealingKeyId(1), secret: [3; 32] };
+    let rotate = RotateKey { expected: SealingKeyId(1), secret: KeptSecret::clear(&[3; 32]) };
     assert_eq!(world.propose(rotate.clone()), RotateOutcome::Rotated(SealingKeyId(2)));
     assert_eq!(world.propose(rotate), RotateOutcome::Changed(SealingKeyId(2)));
     assert_eq!(ids(&world.ring()), [1, 2]);
@@ -60,7 +61,7 @@ fn a_new_key_seals_once_the_stable_index_has_passed_the_entry_that_added_it() {
     world.rotate();
     let ring = world.ring();
     let [_, second, third] = ring.keys() else { panic!("{ring:?}") };
-    let sealing = |index: LogIndex| ring.sealing(index).unwrap().key.id().0;
+    let sealing = |index: LogIndex| ring.sealing(index).unwrap().id.0;
     assert_eq!(sealing(LogIndex(second.added_at.0 - 1)), 1);
     assert_eq!(sealing(second.added_at), 2);
     assert_eq!(sealing(LogIndex(third.added_at.0 - 1)), 2);
@@ -123,7 +124,7 @@ fn a_rotation_is_due_by_the_age_of_the_newest_key_and_never_in_a_full_ring() {
 #[test]
 fn no_secret_is_in_what_is_printed() {
     let mut world = World::new(0);
-    let rotate = RotateKey { expected: SealingKeyId(1), secret: [213; 32] };
+    let rotate = RotateKey { expected: SealingKeyId(1), secret: KeptSecret::clear(&[213; 32]) };
     let shown = format!("{rotate:?} {:?}", Command::RotateKey(rotate.clone()));
     world.propose(rotate);
     let shown = format!("{shown} {:?} {:?}", world.state.view().catalog, world.state);
@@ -144,16 +145,16 @@ proptest! {
             let newest = after.newest().unwrap();
             assert_eq!(before == after, before.generation() == after.generation());
             assert!(after.keys().len() <= MAX_SEALING_KEYS);
-            assert!(after.keys().windows(2).all(|pair| pair[0].key.id() < pair[1].key.id()));
+            assert!(after.keys().windows(2).all(|pair| pair[0].id < pair[1].id));
             assert_eq!(newest.superseded, None);
-            for pair in before.keys().windows(2).filter(|pair| !ids(after).contains(&pair[0].key.id().0)) {
+            for pair in before.keys().windows(2).filter(|pair| !ids(after).contains(&pair[0].id.0)) {
                 let until = pair[0].opens_until(applied.view_before.catalog.overlap());
                 assert!(until.unwrap() <= applied.view.time, "a key was retired before its overlap was over");
                 assert!(pair[1].added_at <= applied.view.stable, "a key was retired that may still seal");
             }
-            if newest.key.id().0 > last {
-                assert!(used.insert(newest.key.id()), "an id was used again");
-                last = newest.key.id().0;
+            if newest.id.0 > last {
+                assert!(used.insert(newest.id), "an id was used again");
+                last = newest.id.0;
             }
             let rotated = matches!(applied.outcomes.first(), Some(Outcome::Rotate(RotateOutcome::Rotated(_))));
             let founds = before.newest().is_none();
@@ -161,7 +162,7 @@ proptest! {
             if let (true, Entry::Batch(batch)) = (rotated, &applied.entry)
                 && let Some(Command::RotateKey(rotate)) = batch.commands.first()
             {
-                assert_eq!(before.newest().map(|key| key.key.id()), Some(rotate.expected));
+                assert_eq!(before.newest().map(|key| key.id), Some(rotate.expected));
             }
         });
     }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId};
+use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
     Batch, Bind, BindOutcome, Binding, Command, Found, Origin, Outcome, RebindOutcome, Record, Report,
     SessionKey, Stamp, State, UnbindOutcome, View,
@@ -106,7 +107,11 @@ impl World {
             backends: Vec::new(),
             commands: Vec::new(),
         };
-        let found = Found { cluster: ClusterId(7), hash_key: [1; 16], sealing_secret: [2; 32] };
+        let found = Found {
+            cluster: ClusterId(7),
+            hash_key: KeptSecret::clear(&[1; 16]),
+            sealing_secret: KeptSecret::clear(&[2; 32]),
+        };
         world.apply(Entry::Voters((1..=3).map(NodeId).collect()));
         world.commands(vec![Command::Found(found)]);
         world.command(&Action::Apply { shape, wrong: false }).into_iter().for_each(|command| {

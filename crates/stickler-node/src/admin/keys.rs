@@ -17,7 +17,7 @@ pub(super) fn list(view: &View, now: ClusterTime, stable: LogIndex) -> ListKeysR
     let ring = &view.catalog.ring;
     let sealing = ring.sealing(stable).map(|key| key.added_at);
     let keys = ring.keys().iter().map(|key| SealingKey {
-        id: key.key.id().0,
+        id: key.id.0,
         age_milliseconds: milliseconds(now.since(key.added)),
         state: match sealing {
             Some(sealing) if key.added_at == sealing => "sealing",
@@ -43,7 +43,9 @@ pub(super) async fn rotate(
     let subject = format!("after key {expected}");
     let cluster = cluster.clone();
     let change = async move {
-        let (index, outcome) = propose(&cluster, cluster.rotation(expected)).await?;
+        let rotation =
+            cluster.rotation(expected).map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let (index, outcome) = propose(&cluster, rotation).await?;
         match outcome {
             Outcome::Rotate(RotateOutcome::Rotated(key)) => {
                 Ok((index, RotateKeyReply { key: key.0, index: index.0 }))

@@ -196,7 +196,8 @@ impl Admin for AdminService {
 
     async fn show_session(&self, request: Request<ShowSessionRequest>) -> Result<Response<Session>, Status> {
         let now = replies::time(&self.cluster);
-        sessions::show(&self.cluster.view(), now, request.get_ref()).map(Response::new)
+        sessions::show(&self.cluster.view(), self.cluster.secrets(), now, request.get_ref())
+            .map(Response::new)
     }
 
     async fn unbind_session(

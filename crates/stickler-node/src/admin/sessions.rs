@@ -13,6 +13,7 @@ use stickler_core::document::cluster::Method;
 use stickler_core::ids::{AffinityId, BackendId, KeyHash};
 use stickler_core::lease::Footing;
 use stickler_core::routing::Plan;
+use stickler_core::secrets::SecretsKey;
 use stickler_core::state::{Binding, Catalog, Cause, MoveReason, Record, SessionKey, View};
 use stickler_core::time::ClusterTime;
 use stickler_proto::admin::{ListSessionsReply, ListSessionsRequest, Session, ShowSessionRequest};
@@ -171,11 +172,16 @@ const fn cause(cause: Cause) -> &'static str {
 }
 
 /// One session.
-pub(super) fn show(view: &View, now: ClusterTime, request: &ShowSessionRequest) -> Result<Session, Status> {
+pub(super) fn show(
+    view: &View,
+    secrets: Option<&SecretsKey>,
+    now: ClusterTime,
+    request: &ShowSessionRequest,
+) -> Result<Session, Status> {
     let affinity = affinity_named(view, &request.affinity)?;
     let keys = match (request.key.as_str(), request.identifier.as_str()) {
         ("", "") => return Err(Status::invalid_argument("a session is shown by its key or its identifier")),
-        ("", identifier) => keys_of(view, affinity, identifier)?,
+        ("", identifier) => keys_of(view, secrets, affinity, identifier)?,
         (key, "") => vec![key_written(key)?],
         _ => {
             return Err(Status::invalid_argument(
@@ -217,8 +223,15 @@ pub(super) fn backend_called(view: &View, id: BackendId) -> Option<String> {
 }
 
 /// The keys that an identifier may have, by each method of the affinity, and in each pool where sessions are apart.
-fn keys_of(view: &View, affinity: AffinityId, identifier: &str) -> Result<Vec<KeyHash>, Status> {
-    let (Some(plan), Some(settings)) = (Plan::of(&view.catalog), view.catalog.affinity(affinity)) else {
+fn keys_of(
+    view: &View,
+    secrets: Option<&SecretsKey>,
+    affinity: AffinityId,
+    identifier: &str,
+) -> Result<Vec<KeyHash>, Status> {
+    let plan =
+        Plan::of(&view.catalog, secrets).map_err(|error| Status::failed_precondition(error.to_string()))?;
+    let (Some(plan), Some(settings)) = (plan, view.catalog.affinity(affinity)) else {
         return Err(Status::failed_precondition("the cluster document no longer has this affinity"));
     };
     let mut keys = Vec::new();

@@ -96,7 +96,7 @@ impl TestNode {
         }
         let data = DataDirectory::open(directory.path().join("data"), NodeId(1), [7; 16]).unwrap();
         let shutdown = Shutdown::new();
-        let config = ConsensusConfig { node: NodeId(1), members };
+        let config = ConsensusConfig { node: NodeId(1), members, secrets: None };
         let disk = Disk::Directory(data);
         let cluster = Cluster::start(config, outside, disk, peers, shutdown.clone()).await.unwrap();
         let readiness = Readiness::new(cluster.clone(), shutdown.clone());
@@ -149,7 +149,7 @@ impl TestNode {
     pub fn session(&self, identifier: &Identifier<'_>) -> SessionKey {
         let view = self.cluster.view();
         let affinity = view.catalog.affinities[0];
-        let key = Plan::of(&view.catalog).unwrap().hasher.key(affinity, identifier).unwrap();
+        let key = Plan::of(&view.catalog, None).unwrap().unwrap().hasher.key(affinity, identifier).unwrap();
         SessionKey { affinity, key }
     }
 

@@ -97,9 +97,12 @@ impl Router {
     }
 
     /// The key that seals at this moment, by the ring of this moment: a response may have taken longer than
-    /// the keys last that there were when its request came.
+    /// the keys last that there were when its request came. A node that has just started and heard from no
+    /// leader knows the stable index from its log.
     fn sealing_key(&self) -> Option<SealingKey> {
-        self.plan()?.sealing_key(self.proxy.cluster.standing().stable).cloned()
+        let plan = self.plan().ok()?;
+        let cluster = &self.proxy.cluster;
+        plan.sealing_key(cluster.standing().stable.max(cluster.view().stable)).cloned()
     }
 
     /// Adds the cookie; false when this response can't carry it.

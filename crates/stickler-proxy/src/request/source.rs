@@ -14,7 +14,7 @@ impl Router {
     /// How a new connection begins. A listener that is no longer in the document is about to be closed.
     pub(super) fn greeting_at(&self, listener: &str, peer: IpAddr) -> Greeting {
         let plan = self.plan();
-        let listener = plan.as_ref().and_then(|plan| plan.listener(listener));
+        let listener = plan.as_ref().ok().and_then(|plan| plan.listener(listener));
         listener.map_or(Greeting::Refused, |listener| greeting(listener, peer))
     }
 }

@@ -20,6 +20,7 @@ use stickler_core::lease::Footing;
 use stickler_core::routing::{
     Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, decide, decide_located,
 };
+use stickler_core::secrets::SecretsError;
 use stickler_core::state::{Located, Origin, SessionKey, View};
 use stickler_raft::ProposeError;
 use stickler_rt::{Moment, Seed, Shutdown};
@@ -121,13 +122,14 @@ impl Router {
     }
 
     /// The plan of the current document and ring, made anew when either has changed.
-    pub(super) fn plan(&self) -> Option<Rc<Plan>> {
+    pub(super) fn plan(&self) -> Result<Rc<Plan>, Answer> {
         let view = self.proxy.cluster.view();
         let mut plan = self.plan.borrow_mut();
         if plan.as_ref().is_none_or(|plan| !plan.is_of(&view.catalog)) {
-            *plan = Plan::of(&view.catalog).map(Rc::new);
+            *plan = None;
+            *plan = Plan::of(&view.catalog, self.proxy.cluster.secrets()).map_err(no_secrets)?.map(Rc::new);
         }
-        plan.clone()
+        plan.clone().ok_or_else(no_document)
     }
 
     async fn answer(&self, mut client: ClientRequest) -> Result<Response<Body>, Answer> {
@@ -137,7 +139,7 @@ impl Router {
             // holds a lease when a token comes has the token's key: one that it does not know is forged or
             // retired, and the client a new one.
             let footing = self.proxy.cluster.standing().footing;
-            let plan = self.plan().ok_or_else(no_document)?;
+            let plan = self.plan()?;
             // Step 1: route.
             let route = plan.route(&client.host, client.request.uri().path()).ok_or_else(no_route)?;
             let policy = plan.policy(route);
@@ -362,6 +364,11 @@ fn source_key(plan: &Plan, source: IpAddr) -> Option<KeyHash> {
 
 fn no_document() -> Answer {
     unavailable("no-document", "this node has no cluster document yet")
+}
+
+/// What the error says is for operators, who find it in the log and under `/readyz`.
+fn no_secrets(_: SecretsError) -> Answer {
+    unavailable("no-secrets", "this node can't read the cluster's secrets")
 }
 
 fn no_route() -> Answer {

@@ -1,19 +1,32 @@
-//! `stickler key`: the sealing keys of Stickler's cookie.
+//! `stickler key`: the sealing keys of Stickler's cookie, and the key that wraps the cluster's secrets.
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use stickler_core::secrets::SecretsKey;
 use stickler_proto::admin::{ListKeysReply, ListKeysRequest, RotateKeyReply, RotateKeyRequest, SealingKey};
+use stickler_rt::Seed;
 
 use super::Target;
 use crate::admin_client::{Nodes, Purpose};
 use crate::failure::Failure;
 use crate::printer::{self, Format, Table};
 
-/// What to do with sealing keys.
+/// What to do with keys.
 #[derive(Debug, clap::Subcommand)]
 pub enum KeyCommand {
     /// Show every key: its age, and whether it seals or only opens. Secrets are never shown
     List(Target),
     /// Add a key now, as when somebody may have got hold of the present one; by age that happens by itself
     Rotate(Target),
+    /// Make a file for `secrets_key_file` in the node files of a new cluster. Every node needs a copy
+    #[command(after_help = "Example: stickler key new /etc/stickler/secrets.key")]
+    New {
+        /// The file to make; one that is there is left alone
+        file: PathBuf,
+    },
 }
 
 /// Runs one of the commands.
@@ -24,6 +37,7 @@ pub async fn run(command: &KeyCommand) -> Result<(), Failure> {
     match command {
         KeyCommand::List(target) => list(target).await,
         KeyCommand::Rotate(target) => rotate(target).await,
+        KeyCommand::New { file } => new(file),
     }
 }
 
@@ -62,6 +76,19 @@ async fn rotate(target: &Target) -> Result<(), Failure> {
         Format::Json => printer::json(&reply)?,
         Format::Table => printer::line(&format!("key {} added at index {}", reply.key, reply.index))?,
     }
+    Ok(())
+}
+
+/// Makes a file with a secrets key, for its owner alone, and has it on the disk before anybody relies on it.
+fn new(file: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::Refused(format!("{}: {error}", file.display()));
+    let mut key = [0; 32];
+    let seed = Seed::from_system().map_err(|error| Failure::Refused(error.to_string()))?;
+    seed.child("secrets key").fill(&mut key);
+    let mut written = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    written.write_all(SecretsKey::new(key).text().as_bytes()).map_err(failed)?;
+    written.sync_all().map_err(failed)?;
+    printer::line(&format!("{}: a new key; every node of the cluster needs a copy", file.display()))?;
     Ok(())
 }
 

@@ -18,7 +18,9 @@ pub(super) fn check(report: &Report<'_>, written: &WrittenNode) -> Option<NodeFi
     if let Some(none) = written.id.as_ref().filter(|id| *id.get_ref() == 0) {
         report.add(&none.span(), Complaint::new("`id` can't be 0").help("number the nodes from 1"));
     }
-    let data_directory = check_data_directory(report, &written.data_directory);
+    let data_directory = check_path(report, "data_directory", &written.data_directory, "/var/lib/stickler");
+    let secrets_key_file =
+        check_path(report, "secrets_key_file", &written.secrets_key_file, "/etc/stickler/secrets.key");
     let admin = check_admin(report, &written.admin);
     check_peer_address(report, written);
     check_own_addresses(report, written, admin.as_ref());
@@ -35,17 +37,19 @@ pub(super) fn check(report: &Report<'_>, written: &WrittenNode) -> Option<NodeFi
         initial_members: initial_members?,
         listener_addresses,
         workers: written.workers.as_ref().and_then(|_| usize::try_from(workers).ok()),
+        secrets_key_file,
     })
 }
 
-fn check_data_directory(report: &Report<'_>, written: &Written<String>) -> Option<PathBuf> {
+/// A path, if one was written; `example` is one as one would write it.
+fn check_path(report: &Report<'_>, key: &str, written: &Written<String>, example: &str) -> Option<PathBuf> {
     let written = written.as_ref()?;
-    let directory = written.get_ref();
-    if directory.is_empty() || directory.contains('\0') {
-        let complaint = Complaint::new(format!("`data_directory` can't be {}", quoted(directory)));
-        report.add(&written.span(), complaint.help("write a path, such as \"/var/lib/stickler\""));
+    let path = written.get_ref();
+    if path.is_empty() || path.contains('\0') {
+        let complaint = Complaint::new(format!("`{key}` can't be {}", quoted(path)));
+        report.add(&written.span(), complaint.help(format!("write a path, such as {}", quoted(example))));
     }
-    Some(PathBuf::from(directory))
+    Some(PathBuf::from(path))
 }
 
 /// Where operators connect. They are not authenticated yet, so only this machine may.

@@ -19,6 +19,7 @@ pub(in crate::document) struct WrittenNode {
     pub status_address: Written<SocketAddr>,
     pub insecure_peers: Written<bool>,
     pub workers: Written<u64>,
+    pub secrets_key_file: Written<String>,
     pub members: Vec<Member>,
     pub listener_addresses: Vec<(String, Spanned<SocketAddr>)>,
 }
@@ -39,6 +40,7 @@ impl WrittenNode {
             status_address: table.required("status_address", "\"127.0.0.1:7602\"", values::address),
             insecure_peers: table.optional("insecure_peers", values::boolean),
             workers: table.optional("workers", values::integer),
+            secrets_key_file: table.optional("secrets_key_file", values::text),
             members: table
                 .tables("member", "[[member]]", MAX_MEMBERS)
                 .into_iter()
