@@ -88,3 +88,14 @@ async fn a_token_that_could_not_be_bound_is_not_given_out() {
     let reply = get(&mut second, nodes.addresses()[1], "/").await;
     assert!(!reply.headers.contains_key("x-session"), "there is room for one session: {reply:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_without_an_identifier_goes_by_the_hash_of_its_address_where_that_is_wanted() {
+    let nodes = three_nodes(&["method = \"header\"\nname = \"X-Session\""], "otherwise = \"hash\"").await;
+    let mut nobody = Browser::with_header("x-no-cookie", "1");
+    let mut found = BTreeSet::new();
+    for _ in 0..6 {
+        found.extend(backends(&nodes, &mut nobody, "/").await);
+    }
+    assert_eq!(found.len(), 1, "whatever the pool's algorithm: {found:?}");
+}

@@ -3,7 +3,7 @@
 use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices};
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
-use crate::state::View;
+use crate::state::{BackendRecord, View};
 
 /// What a choice takes from the node that makes it.
 pub trait Chooser {
@@ -25,15 +25,7 @@ pub fn choose(
     chooser: &mut impl Chooser,
 ) -> Option<BackendId> {
     let algorithm = view.catalog.pool(pool)?.balance;
-    let candidates: Vec<Candidate> = view
-        .catalog
-        .backends_of(pool)
-        .filter(|(id, backend)| {
-            let full = backend.max_sessions.is_some_and(|most| view.counts.of_backend(*id) >= most);
-            backend.takes_new() && !full && Some(*id) != except
-        })
-        .map(|(id, backend)| Candidate { backend: id, weight: backend.weight })
-        .collect();
+    let candidates = candidates(view, pool, except);
     match (algorithm, key) {
         (Balance::Rendezvous, Some(key)) => rendezvous(&candidates, key),
         (Balance::FewestSessions, _) => {
@@ -45,4 +37,25 @@ pub fn choose(
             two_choices(&candidates, |backend| chooser.in_flight(backend), random)
         }
     }
+}
+
+/// Chooses a backend of `pool` by the hash of a key alone, whatever the pool's algorithm: for requests without a session
+/// that are to go to the same backend all the same.
+#[must_use]
+pub fn choose_by_hash(
+    view: &View,
+    pool: PoolId,
+    key: KeyHash,
+    except: Option<BackendId>,
+) -> Option<BackendId> {
+    rendezvous(&candidates(view, pool, except), key)
+}
+
+fn candidates(view: &View, pool: PoolId, except: Option<BackendId>) -> Vec<Candidate> {
+    let takes = |(id, backend): &(BackendId, &BackendRecord)| {
+        let full = backend.max_sessions.is_some_and(|most| view.counts.of_backend(*id) >= most);
+        backend.takes_new() && !full && Some(*id) != except
+    };
+    let backends = view.catalog.backends_of(pool).filter(takes);
+    backends.map(|(id, backend)| Candidate { backend: id, weight: backend.weight }).collect()
 }

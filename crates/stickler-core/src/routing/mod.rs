@@ -6,7 +6,7 @@ mod plan;
 mod step;
 mod ticket;
 
-pub use choice::{Chooser, choose};
+pub use choice::{Chooser, choose, choose_by_hash};
 pub use plan::{Plan, Pools};
 pub use step::{Held, Mint, Refusal, Step, Until, decide, decide_located};
 pub use ticket::{Routed, Stale, Ticket, validate};

@@ -11,11 +11,13 @@ use crate::hop_by_hop::remove_claimed_addresses;
 use crate::worker::ClientRequest;
 
 impl Router {
-    /// How a new connection begins. A listener that is no longer in the document is about to be closed.
+    /// How a new connection begins, by the document alone: a node that can't read the cluster's secrets has no plan, and
+    /// still answers why. A listener that is no longer in the document is about to be closed.
     pub(super) fn greeting_at(&self, listener: &str, peer: IpAddr) -> Greeting {
-        let plan = self.plan();
-        let listener = plan.as_ref().ok().and_then(|plan| plan.listener(listener));
-        listener.map_or(Greeting::Refused, |listener| greeting(listener, peer))
+        let view = self.proxy.cluster.view();
+        let listeners = view.catalog.document.iter().flat_map(|document| &document.listeners);
+        let named = listeners.into_iter().find(|known| known.name == listener);
+        named.map_or(Greeting::Refused, |listener| greeting(listener, peer))
     }
 }
 

@@ -18,7 +18,8 @@ use stickler_core::document::cluster::{Mode, Otherwise, Route, WhenIsolated};
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{
-    Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, decide, decide_located,
+    Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash, decide,
+    decide_located,
 };
 use stickler_core::secrets::SecretsError;
 use stickler_core::state::{Located, Origin, SessionKey, View};
@@ -300,7 +301,10 @@ impl Router {
     ) -> Result<Ticket, Answer> {
         let view = self.proxy.cluster.view();
         let key = by_source.then(|| source_key(routing.plan, routing.source)).flatten();
-        let backend = self.choose(routing, &view, key, failed).map(|(_, backend)| backend);
+        let backend = match key {
+            Some(key) => routing.pools.for_new().find_map(|pool| choose_by_hash(&view, pool, key, failed)),
+            None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
+        };
         let backend = backend.ok_or_else(no_backend)?;
         let address = view.catalog.backends.get(&backend).ok_or_else(no_backend)?.address;
         Ok(Ticket { backend, address, session: None, unrecorded: None })
