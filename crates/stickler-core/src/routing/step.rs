@@ -148,7 +148,7 @@ pub fn decide(
             Footing::Isolated => Step::Refuse(Refusal::NoQuorum),
         },
         // Nothing, or a token whose record is gone: a new client.
-        None => decide_new(standing, affinity, pool),
+        None => decide_new(standing, affinity, pool, recognised),
     }
 }
 
@@ -250,14 +250,16 @@ fn decide_by_token(
 }
 
 /// A request that carries no identifier that means anything.
-fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId) -> Step {
+fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId, recognised: &Recognised) -> Step {
     let unbound = |by_source, mint| Step::Unbound { pool, by_source, mint };
     let record = own_cookie(affinity).map(|(_, attributes)| attributes.record);
     match (record, standing.footing) {
         (Some(RecordWhen::Always), Footing::Leased) => return unbound(false, Mint::Recorded),
         (Some(RecordWhen::OnReturn), Footing::Leased) => return unbound(false, Mint::Unrecorded),
         // Its token proves the session until the quorum is back.
-        (Some(_), Footing::Isolated) if affinity.when_isolated == WhenIsolated::ServeKnown => {
+        (Some(_), Footing::Isolated)
+            if affinity.when_isolated == WhenIsolated::ServeKnown && !may_be_known_elsewhere(recognised) =>
+        {
             return unbound(false, Mint::Unrecorded);
         }
         (None, _) if !learns(affinity) => {}
@@ -271,6 +273,13 @@ fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId) -> Step {
         Otherwise::Hash => unbound(true, Mint::No),
         Otherwise::Reject => Step::Refuse(Refusal::NoIdentifier),
     }
+}
+
+/// Whether the request has a token that a node which has lost the others can't judge: of a key that it has yet to hear
+/// of, or without a record that it would know. The client has a session then, which a new cookie would take from it.
+fn may_be_known_elsewhere(recognised: &Recognised) -> bool {
+    let unrecorded = |found: &Found| found.token.is_some_and(|token| !token.recorded);
+    recognised.has_unknown_key() || recognised.found.iter().any(unrecorded)
 }
 
 /// Whether a token without a record is still good.
@@ -300,7 +309,8 @@ fn decide_returning(
             Step::Place { session, pool, held }
         }
         Footing::Isolated => match backend.filter(|_| affinity.when_isolated == WhenIsolated::ServeKnown) {
-            Some(_) if gone => Step::Unbound { pool, by_source: false, mint: Mint::Unrecorded },
+            // The others may have bound it elsewhere by now.
+            Some(_) if gone => Step::Refuse(Refusal::NoQuorum),
             Some(record) => Step::Forward(Ticket {
                 backend: token.backend,
                 address: record.address,
