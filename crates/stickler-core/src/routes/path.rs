@@ -5,7 +5,8 @@ use std::borrow::Cow;
 ///
 /// - The query is left out. A path that does not start with `/` (as in `OPTIONS *`) counts as `/`.
 /// - Percent-encoded letters, digits, `-`, `.`, `_` and `~` are decoded, once; the digits of other
-///   encodings are in upper case. An encoded slash (`%2F`) stays encoded: it does not part segments.
+///   encodings are in upper case. An encoded slash (`%2F`) stays encoded: it does not part segments. A `%` that
+///   begins no encoding counts as `%25`, or with what is decoded behind it (`%%361`) it would begin one.
 /// - The segments `.` and `..` are resolved, and never lead above `/`. Empty segments (`//`) are left out.
 /// - Parameters of segments (`;name=value`) are left out, so that `/cart;jsessionid=…` is `/cart`, and `/x/..;/admin`,
 ///   which some backends resolve, is `/admin`.
@@ -37,7 +38,7 @@ fn is_plain(segment: &str) -> bool {
             let digits = segment.as_bytes().get(place + 1..place + 3).unwrap_or_default();
             match decode(digits) {
                 Some(byte) => !is_unreserved(byte) && !digits.iter().any(u8::is_ascii_lowercase),
-                None => true,
+                None => false,
             }
         })
 }
@@ -74,7 +75,7 @@ fn push_decoded(resolved: &mut String, segment: &str) {
             // the digits are ASCII, so that slicing behind them is sound
             Some(_) => resolved.push_str(&rest[place..place + 3].to_ascii_uppercase()),
             None => {
-                resolved.push('%');
+                resolved.push_str("%25");
                 rest = &rest[place + 1..];
                 continue;
             }

@@ -128,7 +128,7 @@ pub fn decide(
         return decide_by_token(view, standing, affinity, affinity_id, &token, recognised);
     }
     if affinity.mode == Mode::Retire {
-        return Step::Unbound { pool, by_source: affinity.otherwise == Otherwise::Hash, mint: Mint::No };
+        return decide_retired(standing, affinity, pool, recognised);
     }
     let may_return = |found: &&Found| {
         found.token.is_none_or(|token| is_returning(affinity, &token, view.time.max(standing.time)))
@@ -275,6 +275,19 @@ fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId, recognised
     }
 }
 
+/// A request that goes by none of the sessions that a retiring affinity has left.
+fn decide_retired(standing: &Standing, affinity: &Affinity, pool: PoolId, recognised: &Recognised) -> Step {
+    // What this node does not know may be kept all the same: it has yet to see.
+    if standing.footing == Footing::CatchingUp && !recognised.found.is_empty() {
+        return Step::Hold(Until::Footing);
+    }
+    match affinity.otherwise {
+        Otherwise::Reject if recognised.found.is_empty() => Step::Refuse(Refusal::NoIdentifier),
+        Otherwise::Hash => Step::Unbound { pool, by_source: true, mint: Mint::No },
+        Otherwise::Balance | Otherwise::Reject => Step::Unbound { pool, by_source: false, mint: Mint::No },
+    }
+}
+
 /// Whether the request has a token that a node which has lost the others can't judge: of a key that it has yet to hear
 /// of, or without a record that it would know. The client has a session then, which a new cookie would take from it.
 fn may_be_known_elsewhere(recognised: &Recognised) -> bool {
@@ -308,16 +321,18 @@ fn decide_returning(
             let held = Held::Token { backend: token.backend, issued: token.issued };
             Step::Place { session, pool, held }
         }
-        Footing::Isolated => match backend.filter(|_| affinity.when_isolated == WhenIsolated::ServeKnown) {
-            // The others may have bound it elsewhere by now.
-            Some(_) if gone => Step::Refuse(Refusal::NoQuorum),
+        Footing::Isolated if affinity.when_isolated == WhenIsolated::Refuse => {
+            Step::Refuse(Refusal::Isolated)
+        }
+        Footing::Isolated => match backend.filter(|_| !gone) {
             Some(record) => Step::Forward(Ticket {
                 backend: token.backend,
                 address: record.address,
                 session: None,
                 unrecorded: Some(session.key),
             }),
-            None => Step::Refuse(Refusal::Isolated),
+            // The others may have bound it elsewhere by now.
+            None => Step::Refuse(Refusal::NoQuorum),
         },
     }
 }

@@ -5,22 +5,14 @@
 //! so that one format can change without the others, and a payload encoding that has to be replaced is a new
 //! version instead of a rewrite of every caller.
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::error::DecodeError as PayloadError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const ENVELOPE_BYTES: usize = 3;
 
-/// The largest limit of any kind. The payload decoder gets it as its own limit, because a length that a
-/// stranger wrote must not reserve memory before the bytes behind it were seen.
+/// The largest limit of any kind.
 const HARD_LIMIT_BYTES: usize = 16 << 20;
-
-type PayloadConfig = Configuration<LittleEndian, Varint, Limit<HARD_LIMIT_BYTES>>;
-
-const fn payload_config() -> PayloadConfig {
-    bincode::config::standard().with_limit::<HARD_LIMIT_BYTES>()
-}
 
 /// What an encoded value is. The numbers are written to disk and to the wire: they are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +161,7 @@ pub fn encode<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, EncodeErro
     let mut bytes = Vec::with_capacity(128);
     bytes.push(kind as u8);
     bytes.extend_from_slice(&kind.version().to_le_bytes());
-    bincode::serde::encode_into_std_write(value, &mut bytes, payload_config())
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
         .map_err(|error| EncodeError::Unsupported { kind, reason: error.to_string() })?;
     if bytes.len() > kind.maximum_bytes() {
         return Err(EncodeError::TooLarge { kind, bytes: bytes.len() });
@@ -184,7 +176,7 @@ pub fn encode<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, EncodeErro
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
     let payload = open_envelope(kind, bytes)?;
     let malformed = |reason: String| DecodeError::Malformed { kind, reason };
-    let (value, read) = bincode::serde::decode_from_slice(payload, payload_config()).map_err(|error| {
+    let (value, read) = decode_payload(payload).map_err(|error| {
         malformed(match error {
             PayloadError::UnexpectedEnd { .. } => "it ends too early".to_owned(),
             other => other.to_string(),
@@ -194,6 +186,29 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Decode
         return Err(malformed(format!("{} bytes follow after its end", payload.len() - read)));
     }
     Ok(value)
+}
+
+/// The payload decoder adds up what it is about to read, and refuses what is over its limit before it reserves
+/// memory for it. A number counts with its full width, sixteen bytes at most, even where it takes one byte; so
+/// the limit is sixteen times the payload, and a length that a stranger wrote reserves no more than the next
+/// step above that.
+fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, usize), PayloadError> {
+    const MOST: usize = 16 * HARD_LIMIT_BYTES;
+    match 16 * payload.len() {
+        0..=0x1000 => decode_within::<T, 0x1000>(payload),
+        0x1001..=0x8000 => decode_within::<T, 0x8000>(payload),
+        0x8001..=0x4_0000 => decode_within::<T, 0x4_0000>(payload),
+        0x4_0001..=0x20_0000 => decode_within::<T, 0x20_0000>(payload),
+        0x20_0001..=0x100_0000 => decode_within::<T, 0x100_0000>(payload),
+        0x100_0001..=0x800_0000 => decode_within::<T, 0x800_0000>(payload),
+        _ => decode_within::<T, MOST>(payload),
+    }
+}
+
+fn decode_within<T: DeserializeOwned, const LIMIT: usize>(
+    payload: &[u8],
+) -> Result<(T, usize), PayloadError> {
+    bincode::serde::decode_from_slice(payload, bincode::config::standard().with_limit::<LIMIT>())
 }
 
 fn open_envelope(expected: Kind, bytes: &[u8]) -> Result<&[u8], DecodeError> {
@@ -304,6 +319,24 @@ mod tests {
     fn a_forged_length_is_refused() {
         let forged = [Kind::PeerRequest as u8, 2, 0, 253, 255, 255, 255, 255, 255, 255, 255, 127];
         assert!(matches!(decode::<Vec<u64>>(Kind::PeerRequest, &forged), Err(DecodeError::Malformed { .. })));
+    }
+
+    /// A text is made as long as it says before its bytes are read, so its length is refused before.
+    #[test]
+    fn a_text_that_says_it_is_far_longer_than_the_message_is_refused_for_its_length() {
+        let length = u32::try_from(HARD_LIMIT_BYTES - 1024).unwrap().to_le_bytes();
+        let forged = [&[Kind::PeerRequest as u8, 2, 0, 252], &length[..], b"short"].concat();
+        let found = decode::<String>(Kind::PeerRequest, &forged);
+        let Err(DecodeError::Malformed { reason, .. }) = found else { panic!("{found:?}") };
+        assert!(reason.contains("LimitExceeded"), "{reason}");
+    }
+
+    /// Numbers that are small take a byte each, and more than that in memory.
+    #[test]
+    fn many_small_numbers_come_back_from_the_largest_envelope() {
+        let numbers = vec![7_u64; Kind::LogEntry.maximum_bytes() - 16];
+        let encoded = encode(Kind::LogEntry, &numbers).unwrap();
+        assert!(decode::<Vec<u64>>(Kind::LogEntry, &encoded) == Ok(numbers));
     }
 
     /// Written down so that a change of the encoding can't pass unnoticed.

@@ -211,6 +211,10 @@ impl FormatReader {
     }
 
     fn take_vec(&mut self, length: usize) -> Result<Vec<u8>, SnapshotError> {
+        // Before there is room for it: a length that a peer made up must not cost more than the peer has sent.
+        if length as u64 > self.length.saturating_sub(self.read) {
+            return Err(self.damaged("it ends too early"));
+        }
         let mut bytes = vec![0; length];
         self.fill(&mut bytes)?;
         Ok(bytes)
