@@ -31,5 +31,6 @@ pub use disk::{Disk, DiskError};
 pub use founding::MembershipError;
 pub use hand_over::HandOverError;
 pub use key_rotation::RotationError;
+pub use machine::restore_snapshot;
 pub use proposals::{Answer, Persistence, ProposeError};
 pub use raft::Member;

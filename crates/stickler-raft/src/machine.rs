@@ -248,6 +248,16 @@ fn write(
     Ok(writer.finish()?)
 }
 
+/// The state that a snapshot holds, read as a node reads it that starts from it or was sent it: with the
+/// description of what it covers, and every record. For what looks at snapshots without running a node.
+///
+/// # Errors
+/// When a piece of it can't be read, or the records are not those that its header speaks of.
+pub fn restore_snapshot(file: &SnapshotFile) -> io::Result<State> {
+    file.meta::<Types>().map_err(MachineError::from)?;
+    Ok(restore(file)?)
+}
+
 fn restore(file: &SnapshotFile) -> Result<State, MachineError> {
     let mut chunks = file.chunks()?;
     let header = chunks.next().ok_or(MachineError::NoHeader)??;
