@@ -66,8 +66,10 @@ impl RouteTable {
     }
 }
 
-/// `host` without its port and the dot that may end a full name, in lower case.
-fn matching_host(host: &str) -> Cow<'_, str> {
+/// `host` without its port and the dot that may end a full name, in lower case: the form in which it is
+/// compared with the hosts of routes.
+#[must_use]
+pub fn matching_host(host: &str) -> Cow<'_, str> {
     let name = match host.find(']') {
         // an IPv6 address in brackets, whose colons are its own
         Some(end) => &host[..=end],

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Method, Request, Version};
@@ -81,13 +81,6 @@ pub fn prepare_request<B>(request: &mut Request<B>, client: &ClientSide<'_>) {
         append_to_list(headers, X_FORWARDED_HOST, &host);
     }
     append_to_list(headers, VIA, via(version));
-}
-
-/// Takes away what a client says about addresses, for a client that nobody should believe: what
-/// [`prepare_request`] adds after this stands alone.
-pub fn remove_claimed_addresses(headers: &mut HeaderMap) {
-    headers.remove(X_FORWARDED_FOR);
-    headers.remove(FORWARDED);
 }
 
 /// Takes from a backend's response what belongs to the backend's connection, and adds `Via`. `upgraded`

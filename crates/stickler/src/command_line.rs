@@ -9,6 +9,7 @@ use crate::logging::LogFormat;
 use crate::operate::Target;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
+use crate::operate::explain::ExplainOptions;
 use crate::operate::keys::KeyCommand;
 use crate::operate::members::HandOverOptions;
 use crate::operate::sessions::SessionCommand;
@@ -90,6 +91,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Show why a request goes where it goes: route, session, decision, and the part of every backend
+    #[command(
+        after_help = "Example: stickler explain http://shop.example.com/cart --cookie JSESSIONID=abc --source 192.0.2.7\n\
+                      Nothing is sent to a backend, nothing changes, and no node logs what you write here."
+    )]
+    Explain(ExplainOptions),
     /// Run one of the demo shops of `dev`
     #[command(hide = true)]
     DemoShop(ShopOptions),

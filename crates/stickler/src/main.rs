@@ -45,6 +45,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
             operate::run(operate::members::hand_over(&options))?;
         }
         Command::Backend { command } => operate::run(operate::backends::run(&command))?,
+        Command::Explain(options) => operate::run(operate::explain::run(&options))?,
         Command::Session { command } => operate::run(operate::sessions::run(&command))?,
         Command::Key { command } => operate::run(operate::keys::run(&command))?,
     }

@@ -70,6 +70,20 @@ pub fn client_address(listener: &Listener, peer: IpAddr, headers: &HeaderMap) ->
     }
 }
 
+/// The address of a request's client as far as it is believed. What a stranger claims about addresses is taken out of
+/// the request, so that neither an affinity nor a backend goes by it. On a listener that the document has no longer
+/// (`None`), nobody is believed.
+pub fn believe(listener: Option<&Listener>, peer: IpAddr, headers: &mut HeaderMap) -> IpAddr {
+    match listener.filter(|listener| !is_stranger(listener, peer)) {
+        Some(listener) => client_address(listener, peer, headers),
+        None => {
+            headers.remove(X_FORWARDED_FOR);
+            headers.remove(FORWARDED);
+            peer
+        }
+    }
+}
+
 /// Goes from hop to hop, towards the client, while the one that names the next is trusted. Where a hop is not
 /// named by its address, the last that was counts.
 fn follow(listener: &Listener, peer: IpAddr, mut hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {

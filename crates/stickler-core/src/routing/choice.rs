@@ -3,7 +3,7 @@
 use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices};
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
-use crate::state::{BackendRecord, View};
+use crate::state::{AdminState, BackendRecord, View};
 
 /// What a choice takes from the node that makes it.
 pub trait Chooser {
@@ -13,6 +13,32 @@ pub trait Chooser {
     fn random(&mut self) -> u64;
     /// The next backend of a pool in turn.
     fn next_in_turn(&mut self, pool: PoolId, candidates: &[Candidate]) -> Option<BackendId>;
+}
+
+/// Why a backend takes no new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaking {
+    /// It drains, or is in maint.
+    NotReady,
+    /// It is down, or nobody has found it up as yet.
+    NotUp,
+    /// Its weight is 0.
+    NoWeight,
+    /// It has as many sessions as it may have.
+    Full,
+}
+
+/// Why a backend takes no new sessions; `None` when it does.
+pub(super) fn why_not_taking(view: &View, id: BackendId, backend: &BackendRecord) -> Option<NotTaking> {
+    let full = || backend.max_sessions.is_some_and(|most| view.counts.of_backend(id) >= most);
+    match backend {
+        BackendRecord { admin: AdminState::Drain { .. } | AdminState::Maint, .. } => {
+            Some(NotTaking::NotReady)
+        }
+        BackendRecord { health, .. } if !health.is_up() => Some(NotTaking::NotUp),
+        BackendRecord { weight: 0, .. } => Some(NotTaking::NoWeight),
+        _ => full().then_some(NotTaking::Full),
+    }
 }
 
 /// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`.
@@ -53,8 +79,7 @@ pub fn choose_by_hash(
 
 fn candidates(view: &View, pool: PoolId, except: Option<BackendId>) -> Vec<Candidate> {
     let takes = |(id, backend): &(BackendId, &BackendRecord)| {
-        let full = backend.max_sessions.is_some_and(|most| view.counts.of_backend(*id) >= most);
-        backend.takes_new() && !full && Some(*id) != except
+        why_not_taking(view, *id, backend).is_none() && Some(*id) != except
     };
     let backends = view.catalog.backends_of(pool).filter(takes);
     backends.map(|(id, backend)| Candidate { backend: id, weight: backend.weight }).collect()

@@ -2,11 +2,12 @@
 //! was recognised in the request. The caller carries out the step that it is told and comes back.
 
 mod choice;
+pub mod explain;
 mod plan;
 mod step;
 mod ticket;
 
-pub use choice::{Chooser, choose, choose_by_hash};
+pub use choice::{Chooser, NotTaking, choose, choose_by_hash};
 pub use plan::{Plan, Pools};
 pub use step::{Held, Mint, Refusal, Step, Until, decide, decide_located};
 pub use ticket::{Routed, Stale, Ticket, validate};

@@ -1,14 +1,16 @@
 //! What routing looks up on every request, made once for each revision of the cluster document and each
 //! generation of the ring of sealing keys.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::affinity::key::KeyHasher;
+use crate::affinity::key::{Identifier, KeyHasher};
 use crate::affinity::pattern::Patterns;
 use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
 use crate::affinity::sealing::{KeyRing, SealingKey};
-use crate::document::cluster::{Affinity, ClusterDocument, Listener, Pool, Route, Scope};
-use crate::ids::{AffinityId, ClusterId, LogIndex, PoolId, Revision};
+use crate::affinity::source::MaskedAddress;
+use crate::document::cluster::{Affinity, ClusterDocument, Listener, Otherwise, Pool, Route, Scope};
+use crate::ids::{AffinityId, ClusterId, KeyHash, LogIndex, PoolId, Revision};
 use crate::routes::RouteTable;
 use crate::secrets::{Purpose, SecretsError, SecretsKey};
 use crate::state::{Catalog, Ring, RingKey};
@@ -138,6 +140,22 @@ impl Plan {
             drawn: self.pools[route.pools[drawn].pool],
             others: others.map(|(_, part)| (self.pools[part.pool], part.weight)).collect(),
         }
+    }
+
+    /// What a split goes by: the session, so that all nodes draw alike for one that nobody knows yet; or else the
+    /// client's address, where the affinity says so. `None`: a random number.
+    #[must_use]
+    pub fn draw(&self, policy: Option<&Policy<'_>>, recognised: &Recognised, source: IpAddr) -> Option<u64> {
+        let by_source = policy.is_some_and(|policy| policy.affinity.otherwise == Otherwise::Hash);
+        let session = recognised.found.first().map(|found| found.key);
+        let key = session.or_else(|| by_source.then(|| self.source_key(source)).flatten())?;
+        Some((key.0 >> 64) as u64)
+    }
+
+    /// The client's address as a key, for choosing by hash without a session.
+    #[must_use]
+    pub fn source_key(&self, source: IpAddr) -> Option<KeyHash> {
+        self.hasher.key(AffinityId(0), &Identifier::Source(MaskedAddress::of(source, 32, 128))).ok()
     }
 
     /// The settings of a pool; those of the route's first pool for one that is gone.

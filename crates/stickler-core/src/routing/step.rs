@@ -197,7 +197,7 @@ pub fn decide_located(
 }
 
 /// Why a session can't stay on its backend; `None` when it can.
-fn why_gone(backend: Option<&BackendRecord>, now: ClusterTime) -> Option<MoveReason> {
+pub(super) fn why_gone(backend: Option<&BackendRecord>, now: ClusterTime) -> Option<MoveReason> {
     let Some(backend) = backend else { return Some(MoveReason::BackendRemoved) };
     match backend.admin {
         AdminState::Maint => Some(MoveReason::BackendMaint),

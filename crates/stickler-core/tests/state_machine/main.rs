@@ -6,6 +6,7 @@ mod aliases;
 mod by_rule;
 mod commands;
 mod documents;
+mod explanations;
 mod invariants;
 mod lifetimes;
 mod marks;

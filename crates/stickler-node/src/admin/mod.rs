@@ -4,6 +4,7 @@
 mod by_rule;
 mod changes;
 mod connection;
+mod explain;
 mod keys;
 mod listener;
 mod replies;
@@ -16,12 +17,13 @@ use std::time::Duration;
 use stickler_core::lease::Footing;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, HandOverReply, HandOverRequest,
-    ListBackendsReply, ListBackendsRequest, ListKeysReply, ListKeysRequest, ListMembersReply,
-    ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply, MoveSessionRequest,
-    MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session, SessionsProgress,
-    SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest,
-    StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest, UnbindSessionsRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ExplainReply, ExplainRequest,
+    HandOverReply, HandOverRequest, ListBackendsReply, ListBackendsRequest, ListKeysReply, ListKeysRequest,
+    ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply,
+    MoveSessionRequest, MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session,
+    SessionsProgress, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
+    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+    UnbindSessionsRequest,
 };
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
@@ -198,6 +200,10 @@ impl Admin for AdminService {
         let now = replies::time(&self.cluster);
         sessions::show(&self.cluster.view(), self.cluster.secrets(), now, request.get_ref())
             .map(Response::new)
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
+        explain::explain(&self.cluster, request.get_ref()).map(Response::new)
     }
 
     async fn unbind_session(

@@ -115,13 +115,13 @@ fn send(runtime: &Runtime, chunks: &Chunks, sessions: Vec<Session>) -> Result<()
 }
 
 /// Names of affinities and backends, looked up once for many sessions.
-struct Names {
+pub(super) struct Names {
     affinities: BTreeMap<AffinityId, Arc<str>>,
     backends: BTreeMap<BackendId, Arc<str>>,
 }
 
 impl Names {
-    fn of(catalog: &Catalog) -> Self {
+    pub(super) fn of(catalog: &Catalog) -> Self {
         let affinities = catalog
             .affinities
             .iter()
@@ -137,7 +137,7 @@ impl Names {
         Self { affinities, backends }
     }
 
-    fn session(&self, session: SessionKey, binding: &Binding, now: ClusterTime) -> Session {
+    pub(super) fn session(&self, session: SessionKey, binding: &Binding, now: ClusterTime) -> Session {
         let affinity = self.affinities.get(&session.affinity);
         Session {
             affinity: affinity.map_or_else(|| format!("#{}", session.affinity), |name| name.to_string()),
@@ -157,7 +157,8 @@ impl Names {
     }
 }
 
-const fn cause(cause: Cause) -> &'static str {
+/// How a session came to its backend, for people.
+pub(super) const fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Placed => "placed",
         Cause::Adopted => "adopted",

@@ -6,6 +6,7 @@
 mod audit;
 mod backends;
 mod documents;
+mod explain;
 mod keys;
 mod sessions;
 mod sockets;

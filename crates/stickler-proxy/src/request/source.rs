@@ -3,11 +3,10 @@
 
 use std::net::IpAddr;
 
-use stickler_core::client_address::{Greeting, client_address, greeting, is_stranger};
+use stickler_core::client_address::{Greeting, believe, greeting};
 use stickler_core::routing::Plan;
 
 use super::steps::Router;
-use crate::hop_by_hop::remove_claimed_addresses;
 use crate::worker::ClientRequest;
 
 impl Router {
@@ -24,15 +23,5 @@ impl Router {
 /// The address of a request's client. What a stranger claims about addresses is taken out of the request, so
 /// that neither an affinity nor a backend goes by it.
 pub(super) fn believed_source(plan: &Plan, client: &mut ClientRequest) -> IpAddr {
-    let peer = client.peer.ip();
-    match plan.listener(&client.listener) {
-        Some(listener) if !is_stranger(listener, peer) => {
-            client_address(listener, peer, client.request.headers())
-        }
-        // On a listener that the document has no longer, nobody is believed.
-        _ => {
-            remove_claimed_addresses(client.request.headers_mut());
-            peer
-        }
-    }
+    believe(plan.listener(&client.listener), client.peer.ip(), client.request.headers_mut())
 }

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use stickler_core::affinity::ignore::ignores;
-use stickler_core::affinity::key::Identifier;
 use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
-use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::client_address::Greeting;
-use stickler_core::document::cluster::{Mode, Otherwise, Route, WhenIsolated};
-use stickler_core::ids::{AffinityId, BackendId, KeyHash, PoolId};
+use stickler_core::document::cluster::{Mode, Route, WhenIsolated};
+use stickler_core::ids::{BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{
     Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash, decide,
@@ -158,7 +156,8 @@ impl Router {
                 continue;
             }
             self.count_passed_over(&recognised);
-            let pools = plan.pools(route, self.draw(&plan, policy.as_ref(), &recognised, source));
+            let draw = plan.draw(policy.as_ref(), &recognised, source);
+            let pools = plan.pools(route, draw.unwrap_or_else(|| self.chooser.borrow_mut().random()));
             let routing = Routing {
                 plan: &plan,
                 route,
@@ -170,18 +169,6 @@ impl Router {
                 deadline,
             };
             return self.forward(&routing, client).await;
-        }
-    }
-
-    /// What a split goes by: the session, so that all nodes draw alike for one that nobody knows yet; or else the
-    /// client's address, where the affinity says so.
-    fn draw(&self, plan: &Plan, policy: Option<&Policy<'_>>, recognised: &Recognised, source: IpAddr) -> u64 {
-        let by_source = policy.is_some_and(|policy| policy.affinity.otherwise == Otherwise::Hash);
-        let session = recognised.found.first().map(|found| found.key);
-        let key = session.or_else(|| by_source.then(|| source_key(plan, source)).flatten());
-        match key {
-            Some(key) => (key.0 >> 64) as u64,
-            None => self.chooser.borrow_mut().random(),
         }
     }
 
@@ -300,7 +287,7 @@ impl Router {
         failed: Option<BackendId>,
     ) -> Result<Ticket, Answer> {
         let view = self.proxy.cluster.view();
-        let key = by_source.then(|| source_key(routing.plan, routing.source)).flatten();
+        let key = by_source.then(|| routing.plan.source_key(routing.source)).flatten();
         let backend = match key {
             Some(key) => routing.pools.for_new().find_map(|pool| choose_by_hash(&view, pool, key, failed)),
             None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
@@ -359,11 +346,6 @@ impl Handler for Router {
 
 pub(super) fn unavailable(name: &'static str, text: &'static str) -> Answer {
     Answer::new(StatusCode::SERVICE_UNAVAILABLE, name, text).retry_after(TRY_AGAIN)
-}
-
-/// The client's address as a key, for choosing by hash without a session.
-fn source_key(plan: &Plan, source: IpAddr) -> Option<KeyHash> {
-    plan.hasher.key(AffinityId(0), &Identifier::Source(MaskedAddress::of(source, 32, 128))).ok()
 }
 
 fn no_document() -> Answer {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod backends;
 mod by_rule;
+pub mod explain;
 pub mod keys;
 pub mod members;
 mod receipts;

@@ -71,6 +71,38 @@ fn sessions_end_by_rule_only_when_that_is_meant_and_the_command_says_what_came_o
 }
 
 #[test]
+fn an_operator_learns_why_a_request_goes_where_it_goes() {
+    let node = RunningNode::start();
+    let directory = files(&[("cluster.toml", DOCUMENT)]);
+    let cart = "http://Shop.example.com:8080/x/../cart";
+    let early = node.say(&["explain", cart]);
+    assert!(early.code == Some(1) && early.errors.contains("no cluster document"), "{early:?}");
+    assert_eq!(node.say(&["apply", &path(&directory, "cluster.toml")]).code, Some(0));
+
+    let request = ["explain", cart, "--cookie", "JSESSIONID=s3cret", "--listener", "public"];
+    let told = node.say(&[&request[..], &["--output", "json"]].concat());
+    let json = told.json();
+    assert_eq!((&json["host"], &json["path"]), (&"shop.example.com".into(), &"/cart".into()));
+    assert_eq!((&json["route"], &json["affinity"]), (&"shop".into(), &"cart".into()));
+    assert_eq!(json["methods"][0]["keys"][0].as_str().unwrap().len(), 32);
+    // Nobody listens at the backend, so that it never comes up.
+    assert_eq!(json["decision"], "refuse", "{told:?}");
+    assert!(json["reason"].as_str().unwrap().starts_with("no-backend"), "{told:?}");
+    assert_eq!(json["backends"][0]["part"], "takes no new sessions: not up", "{told:?}");
+
+    let table = node.say(&request);
+    assert!(table.output.contains("application-cookie JSESSIONID  key "), "{table:?}");
+    assert!(table.output.contains("shop/web-1"), "{table:?}");
+    for said in [&told.output, &table.output] {
+        assert!(!said.contains("s3cret"), "an identifier was shown: {said}");
+    }
+    let nowhere = node.say(&["explain", cart, "--listener", "private"]);
+    assert!(nowhere.code == Some(1) && nowhere.errors.contains("it has: public"), "{nowhere:?}");
+    assert_eq!(node.say(&["explain", "shop.example.com/cart"]).code, Some(2));
+    assert!(!node.stop().1.contains("s3cret"), "an identifier was logged");
+}
+
+#[test]
 fn status_shows_the_node_and_its_cluster() {
     let node = RunningNode::start();
     let status = node.say(&["status", "--output", "json"]).json();

@@ -19,6 +19,7 @@ fn when_no_node_can_be_reached_each_is_named_and_nothing_was_done() {
         &["key", "list"],
         &["key", "rotate"],
         &["session", "unbind", "cart", "00000000000000000000000000000001"],
+        &["explain", "http://shop.example.com/cart"],
         &["apply", &document],
         &["apply", &document, "--expect", "3"],
     ] {
