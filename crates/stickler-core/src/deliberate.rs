@@ -43,12 +43,14 @@ pub enum Fault {
     SealBeforeStable,
     ReceiptBeforeStable,
     ReceiptNamesNobody,
+    EvictBusiest,
+    EvictNobody,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 35] = [
+const DESCRIBED: [Described; 37] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -108,6 +110,8 @@ const DESCRIBED: [Described; 35] = [
         "an operator's receipt does not wait for the stable index",
     ),
     (Fault::ReceiptNamesNobody, "receipt-names-nobody", "a receipt does not name the nodes without a lease"),
+    (Fault::EvictBusiest, "evict-busiest", "a full affinity evicts the session that was used last"),
+    (Fault::EvictNobody, "evict-nobody", "a full affinity that evicts takes a session more and evicts none"),
 ];
 
 impl Fault {

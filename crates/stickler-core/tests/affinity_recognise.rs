@@ -20,7 +20,8 @@ use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::affinity::token::Token;
 use stickler_core::document::cluster::{
-    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated,
+    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenFull,
+    WhenIsolated,
 };
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch, KeyHash};
 use stickler_core::time::ClusterTime;
@@ -56,6 +57,8 @@ fn affinity(methods: Vec<Method>) -> Affinity {
         scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
+        when_full: WhenFull::Refuse,
+        new_sessions_per_source: None,
     }
 }
 

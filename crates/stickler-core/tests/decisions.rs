@@ -12,7 +12,7 @@ use stickler_core::document::check_cluster;
 use stickler_core::document::cluster::Affinity;
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use stickler_core::lease::{Footing, Standing};
-use stickler_core::routing::{Held, Mint, Pools, Refusal, Step, Until, decide};
+use stickler_core::routing::{ChooseBy, Held, Mint, Pools, Refusal, Step, Until, decide};
 use stickler_core::state::{SessionKey, View};
 use stickler_core::time::ClusterTime;
 
@@ -59,7 +59,7 @@ fn unrecorded(age: Duration) -> Recognised {
 }
 
 fn unbound(mint: Mint) -> Step {
-    Step::Unbound { pool: POOL, by_source: false, mint }
+    Step::Unbound { pool: POOL, by: ChooseBy::Algorithm, mint }
 }
 
 const COOKIE: &str = "[[affinity.by]]\nmethod = \"cookie\"";

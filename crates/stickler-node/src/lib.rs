@@ -7,7 +7,6 @@ mod clients;
 mod health_checks;
 pub mod metrics;
 mod node;
-mod proxy_metrics;
 pub mod readiness;
 pub mod secrets;
 pub mod status_server;

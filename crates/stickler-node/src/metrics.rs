@@ -7,14 +7,15 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use stickler_core::document::cluster::Mode;
 use stickler_core::lease::Footing;
 use stickler_core::state::{AdminState, View};
-use stickler_proxy::request::ProxyCounters;
+use stickler_proxy::request::Proxy;
 use stickler_raft::{Cluster, ConsensusStatus};
 
 use crate::readiness::Readiness;
@@ -44,8 +45,8 @@ impl MetricsRegistry {
     }
 
     /// Lets every scrape read what the data plane has counted.
-    pub fn observe(&self, counters: Arc<ProxyCounters>) {
-        self.register(|registry| registry.register_collector(Box::new(DataPlane(counters))));
+    pub fn observe(&self, cluster: Cluster, proxy: Proxy) {
+        self.register(|registry| registry.register_collector(Box::new(DataPlane { cluster, proxy })));
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -66,15 +67,45 @@ impl fmt::Debug for MetricsRegistry {
 }
 
 /// The data plane's counters, read when somebody asks.
-#[derive(Debug)]
-struct DataPlane(Arc<ProxyCounters>);
+struct DataPlane {
+    cluster: Cluster,
+    proxy: Proxy,
+}
+
+impl fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataPlane").finish_non_exhaustive()
+    }
+}
 
 impl Collector for DataPlane {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, help, value) in self.0.read() {
+        for (name, help, value) in self.proxy.counters().read() {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
+        }
+        self.encode_observed(&mut encoder)
+    }
+}
+
+impl DataPlane {
+    /// What affinities that only observe have seen.
+    fn encode_observed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests of recorded sessions of affinities that observe, by whether they went elsewhere";
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor("observed_requests", help, None, kind)?;
+        let catalog = &self.cluster.view().catalog;
+        for id in &catalog.affinities {
+            let Some(policy) = catalog.affinity(*id).filter(|policy| policy.mode == Mode::Observe) else {
+                continue;
+            };
+            let observed = self.proxy.observed().of(*id);
+            let home = observed.requests - observed.elsewhere;
+            for (elsewhere, value) in [("false", home), ("true", observed.elsewhere)] {
+                let labels = [("affinity", policy.name.as_str()), ("elsewhere", elsewhere)];
+                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }
@@ -177,13 +208,20 @@ fn add_state(registry: &mut Registry, view: &View) {
     let records = u64::try_from(view.table.len()).unwrap_or(u64::MAX);
     gauge(registry, "records", "Records in the binding table, aliases and ended ones included", records);
     let affinities = Family::<AffinityLabels, Gauge>::default();
+    let evicted = Family::<AffinityLabels, Counter>::default();
     for id in &view.catalog.affinities {
         if let Some(affinity) = view.catalog.affinity(*id) {
             let labels = AffinityLabels { affinity: affinity.name.clone() };
             affinities.get_or_create(&labels).set(signed(view.counts.of_affinity(*id)));
+            evicted.get_or_create(&labels).inc_by(view.counts.evicted_from(*id));
         }
     }
     registry.register("affinity_sessions", "Sessions by affinity", affinities);
+    let help = "Sessions that ended to make room for others, by affinity, as this process applied it";
+    registry.register("evicted_sessions", help, evicted);
+    let conflicts = ConstCounter::new(view.catalog.conflicts.total);
+    let help = "Sessions that a node which was cut off served by an epoch that had ended";
+    registry.register("conflicts", help, conflicts);
     add_backends(registry, view);
 }
 

@@ -15,7 +15,6 @@ use crate::admin::{AdminListener, AdminService, BindError};
 use crate::clients::{self, ClientWorkers};
 use crate::health_checks;
 use crate::metrics::MetricsRegistry;
-use crate::proxy_metrics::ProxyMetrics;
 use crate::readiness::Readiness;
 use crate::secrets::{self, SecretsFileError};
 use crate::status_server::StatusPages;
@@ -103,14 +102,14 @@ impl Node {
         let leaving = shutdown.child();
         let readiness = Readiness::new(cluster.clone(), leaving.clone());
         let metrics = MetricsRegistry::new();
-        metrics.register(|registry| ProxyMetrics::register(Arc::clone(proxy.counters()), registry));
+        metrics.observe(cluster.clone(), proxy.clone());
 
         tokio::spawn(secrets::watch(cluster.clone(), readiness.clone(), shutdown.clone()));
         tokio::spawn(health_checks::run(cluster.clone(), proxy.clone(), shutdown.clone()));
         tokio::spawn(
             StatusPages::new(cluster.clone(), readiness.clone(), metrics).serve(status, shutdown.clone()),
         );
-        let service = AdminService::new(cluster.clone(), readiness.clone());
+        let service = AdminService::new(cluster.clone(), proxy.clone(), readiness.clone());
         let serving = shutdown.clone();
         tokio::spawn(async move {
             if let Err(error) = service.serve(admin_listener, serving).await {

@@ -7,6 +7,7 @@ use crate::demo_shop::ShopOptions;
 use crate::dev::DevOptions;
 use crate::logging::LogFormat;
 use crate::operate::Target;
+use crate::operate::affinities::AffinityCommand;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
 use crate::operate::explain::ExplainOptions;
@@ -76,6 +77,13 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: BackendCommand,
+    },
+    /// Look at affinities: how many sessions each has, and its heaviest keys
+    #[command(arg_required_else_help = true)]
+    Affinity {
+        /// What to do.
+        #[command(subcommand)]
+        command: AffinityCommand,
     },
     /// Look at sessions, end them, and move them to other backends
     #[command(arg_required_else_help = true)]

@@ -46,6 +46,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Backend { command } => operate::run(operate::backends::run(&command))?,
         Command::Explain(options) => operate::run(operate::explain::run(&options))?,
+        Command::Affinity { command } => operate::run(operate::affinities::run(&command))?,
         Command::Session { command } => operate::run(operate::sessions::run(&command))?,
         Command::Key { command } => operate::run(operate::keys::run(&command))?,
     }

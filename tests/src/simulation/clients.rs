@@ -217,8 +217,10 @@ impl Client {
             asking.push(async move { ask(to, method, &path, &headers).await });
         }
         let replies = join_all(asking).await;
-        // Where the session has ended, each of the answers may belong to another new one.
-        let one = !self.session.record.may_have_ended(&shared.ledger);
+        // Where the session has ended, each of the answers may belong to another new one. So it may where all that
+        // is known of it came from a node without a lease.
+        let begun = self.kind == Kind::Api || self.session.record.is_known();
+        let one = begun && !self.session.record.may_have_ended(&shared.ledger);
         for (node, reply) in nodes.into_iter().zip(replies) {
             if !one {
                 self.session.record = self.session.record.in_doubt();

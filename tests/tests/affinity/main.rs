@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
 
+mod conflicts;
 mod cookie;
 mod identifiers;
 mod lifecycle;
+mod limits;
 mod modes;
 mod returning;
 mod splits;

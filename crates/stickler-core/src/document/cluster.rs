@@ -169,6 +169,30 @@ pub struct Affinity {
     pub ignore: Vec<PathPattern>,
     /// A response with this header ends the session by which its request went.
     pub end_header: Option<String>,
+    /// What becomes of a new session for which there is no room.
+    pub when_full: WhenFull,
+    /// How many sessions one client's address may begin on each node; `None` is no limit.
+    pub new_sessions_per_source: Option<Rate>,
+}
+
+/// What becomes of a new session for which there is no room, in its affinity or in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenFull {
+    /// Its request is answered with 503.
+    Refuse,
+    /// It takes the place of its affinity's idlest session, which ends.
+    EvictIdlest,
+    /// Its request goes without a session, to the backend that a hash of its identifier or address gives.
+    Hash,
+}
+
+/// So many at once, and as many again in each period after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub most: u32,
+    /// In how long.
+    pub period: Duration,
 }
 
 /// What an affinity does with its sessions.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::cluster::{
-    Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated,
+    Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenFull, WhenIsolated,
 };
 
 /// `limits.max_bindings`.
@@ -56,6 +56,9 @@ pub const ALIAS_GRACE: Duration = Duration::from_secs(10);
 
 /// `affinity.mode`.
 pub const MODE: Mode = Mode::Keep;
+
+/// `affinity.when_full`: who has a session keeps it.
+pub const WHEN_FULL: WhenFull = WhenFull::Refuse;
 
 /// `affinity.scope`.
 pub const SCOPE: Scope = Scope::Affinity;

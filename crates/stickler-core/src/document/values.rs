@@ -7,8 +7,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::cluster::Rate;
 use super::report::{Complaint, did_you_mean, quoted};
 use crate::client_address::network::{NotANetwork, parse_network};
+
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A string.
 pub(super) fn text(value: &DeValue<'_>) -> Result<String, Complaint> {
@@ -48,13 +52,26 @@ pub(super) fn integer(value: &DeValue<'_>) -> Result<u64, Complaint> {
 
 /// A duration with its unit, to the millisecond.
 pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, Complaint> {
-    const UNITS: [(&str, u64); 5] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     const HELP: &str = "write a whole number and one of ms, s, m, h, d, such as \"30s\"";
     let written = string(value, "a duration").map_err(|complaint| complaint.help(HELP))?;
-    with_unit(written, &UNITS)
+    with_unit(written, &DURATION_UNITS)
         .map(Duration::from_millis)
         .ok_or_else(|| Complaint::new(format!("is not a duration: {}", quoted(written))).help(HELP))
+}
+
+/// So many in so long a time.
+pub(super) fn rate(value: &DeValue<'_>) -> Result<Rate, Complaint> {
+    const HELP: &str = "write a number and a time, such as \"100/1m\" for 100 in each minute";
+    let written = string(value, "a rate").map_err(|complaint| complaint.help(HELP))?;
+    let not_one = || Complaint::new(format!("is not a rate: {}", quoted(written))).help(HELP);
+    let (most, period) = written.split_once('/').ok_or_else(not_one)?;
+    let most = Some(most).filter(|most| most.bytes().all(|byte| byte.is_ascii_digit()));
+    let most = most.and_then(|most| most.parse().ok()).filter(|most| *most > 0).ok_or_else(not_one)?;
+    let period = with_unit(period, &DURATION_UNITS).map(Duration::from_millis).ok_or_else(not_one)?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&period) {
+        return Err(Complaint::new("must be a rate in 1s to 1h").help(HELP));
+    }
+    Ok(Rate { most, period })
 }
 
 /// A number of bytes, with a unit or as a plain number.

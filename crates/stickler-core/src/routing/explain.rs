@@ -9,7 +9,7 @@ mod parts;
 pub use parts::Part;
 
 use super::plan::{Plan, Pools};
-use super::step::{Mint, Refusal, Step, Until, decide};
+use super::step::{ChooseBy, Mint, Refusal, Step, Until, decide};
 use crate::affinity::ignore::ignores;
 use crate::affinity::recognise::{Carried, Policy, Recognised};
 use crate::document::cluster::{Affinity, Mode, Route};
@@ -79,6 +79,8 @@ impl Refusal {
             Self::BackendGone => "backend-gone",
             Self::Isolated => "isolated",
             Self::NoQuorum => "no-quorum",
+            Self::AffinityFull => "affinity-full",
+            Self::TableFull => "table-full",
         }
     }
 }
@@ -136,7 +138,7 @@ fn step_of(
     recognised: &Recognised,
 ) -> Step {
     match policy {
-        None => Step::Unbound { pool: pools.drawn, by_source: false, mint: Mint::No },
+        None => Step::Unbound { pool: pools.drawn, by: ChooseBy::Algorithm, mint: Mint::No },
         // It looks again with the ring of keys that it has then.
         Some(_) if standing.footing == Footing::CatchingUp && recognised.has_unknown_key() => {
             Step::Hold(Until::Footing)

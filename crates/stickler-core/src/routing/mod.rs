@@ -9,5 +9,5 @@ mod ticket;
 
 pub use choice::{Chooser, NotTaking, choose, choose_by_hash};
 pub use plan::{Plan, Pools};
-pub use step::{Held, Mint, Refusal, Step, Until, decide, decide_located};
+pub use step::{ChooseBy, Held, Mint, Refusal, Step, Until, decide, decide_located};
 pub use ticket::{Routed, Stale, Ticket, validate};

@@ -7,10 +7,10 @@ use crate::affinity::mint::own_cookie;
 use crate::affinity::recognise::{Found, Recognised};
 use crate::affinity::token::Token;
 use crate::deliberate::{self, Fault};
-use crate::document::cluster::{Affinity, Mode, Otherwise, RecordWhen, WhenDown, WhenIsolated};
+use crate::document::cluster::{Affinity, Mode, Otherwise, RecordWhen, WhenDown, WhenFull, WhenIsolated};
 use crate::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use crate::lease::{Footing, Standing};
-use crate::state::{AdminState, BackendRecord, Located, MoveReason, SessionKey, View};
+use crate::state::{AdminState, BackendRecord, BindRefusal, Located, MoveReason, SessionKey, View};
 use crate::time::ClusterTime;
 
 /// The next thing to do with a request. After all but the first two kinds: decide again.
@@ -22,8 +22,8 @@ pub enum Step {
     Unbound {
         /// Where to choose from.
         pool: PoolId,
-        /// Choose by the client's address instead of the pool's algorithm.
-        by_source: bool,
+        /// By what.
+        by: ChooseBy,
         /// Whether to make a session with Stickler's cookie.
         mint: Mint,
     },
@@ -47,6 +47,17 @@ pub enum Step {
     Hold(Until),
     /// Answer it here.
     Refuse(Refusal),
+}
+
+/// What a backend is chosen by for a request without a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChooseBy {
+    /// The pool's algorithm.
+    Algorithm,
+    /// A hash of the client's address.
+    Source,
+    /// A hash of the identifier, for which there is no room.
+    Key(KeyHash),
 }
 
 /// Whether a request's response is to carry a new cookie of Stickler's.
@@ -98,6 +109,10 @@ pub enum Refusal {
     Isolated,
     /// The node can't reach a leader, and the session must be bound or moved.
     NoQuorum,
+    /// The affinity has as many sessions as it may have.
+    AffinityFull,
+    /// The cluster has as many bindings as it may have.
+    TableFull,
 }
 
 /// Decides about a request of a route with an affinity, from what was recognised in it.
@@ -139,16 +154,20 @@ pub fn decide(
             decide_returning(view, standing, affinity, session, pool, token)
         }
         Some(found) => match standing.footing {
-            Footing::Leased => {
-                let held =
-                    named_backend(view, pools, recognised, found.key).map_or(Held::Unknown, Held::Named);
-                Step::Place { session: key_of(found), pool, held }
-            }
+            Footing::Leased => match full(view, affinity_id, affinity) {
+                Some(Full::Hash) => Step::Unbound { pool, by: ChooseBy::Key(found.key), mint: Mint::No },
+                Some(Full::Refuse(refusal)) => Step::Refuse(refusal),
+                None => {
+                    let named = named_backend(view, pools, recognised, found.key);
+                    let held = named.map_or(Held::Unknown, Held::Named);
+                    Step::Place { session: key_of(found), pool, held }
+                }
+            },
             Footing::CatchingUp => Step::Hold(Until::Footing),
             Footing::Isolated => Step::Refuse(Refusal::NoQuorum),
         },
         // Nothing, or a token whose record is gone: a new client.
-        None => decide_new(standing, affinity, pool, recognised),
+        None => decide_new(view, standing, (affinity_id, affinity), pool, recognised),
     }
 }
 
@@ -250,27 +269,41 @@ fn decide_by_token(
 }
 
 /// A request that carries no identifier that means anything.
-fn decide_new(standing: &Standing, affinity: &Affinity, pool: PoolId, recognised: &Recognised) -> Step {
-    let unbound = |by_source, mint| Step::Unbound { pool, by_source, mint };
+fn decide_new(
+    view: &View,
+    standing: &Standing,
+    (affinity_id, affinity): (AffinityId, &Affinity),
+    pool: PoolId,
+    recognised: &Recognised,
+) -> Step {
+    let unbound = |by, mint| Step::Unbound { pool, by, mint };
     let record = own_cookie(affinity).map(|(_, attributes)| attributes.record);
     match (record, standing.footing) {
-        (Some(RecordWhen::Always), Footing::Leased) => return unbound(false, Mint::Recorded),
-        (Some(RecordWhen::OnReturn), Footing::Leased) => return unbound(false, Mint::Unrecorded),
+        (Some(RecordWhen::Always), Footing::Leased) => {
+            return match full(view, affinity_id, affinity) {
+                None => unbound(ChooseBy::Algorithm, Mint::Recorded),
+                Some(Full::Hash) => unbound(ChooseBy::Source, Mint::No),
+                Some(Full::Refuse(refusal)) => Step::Refuse(refusal),
+            };
+        }
+        (Some(RecordWhen::OnReturn), Footing::Leased) => {
+            return unbound(ChooseBy::Algorithm, Mint::Unrecorded);
+        }
         // Its token proves the session until the quorum is back.
         (Some(_), Footing::Isolated)
             if affinity.when_isolated == WhenIsolated::ServeKnown && !may_be_known_elsewhere(recognised) =>
         {
-            return unbound(false, Mint::Unrecorded);
+            return unbound(ChooseBy::Algorithm, Mint::Unrecorded);
         }
         (None, _) if !learns(affinity) => {}
         (_, Footing::CatchingUp) => return Step::Hold(Until::Footing),
         // A session that is created now could not be bound.
         (_, Footing::Isolated) => return Step::Refuse(Refusal::NoQuorum),
-        (None, Footing::Leased) => return unbound(false, Mint::No),
+        (None, Footing::Leased) => return unbound(ChooseBy::Algorithm, Mint::No),
     }
     match affinity.otherwise {
-        Otherwise::Balance => unbound(false, Mint::No),
-        Otherwise::Hash => unbound(true, Mint::No),
+        Otherwise::Balance => unbound(ChooseBy::Algorithm, Mint::No),
+        Otherwise::Hash => unbound(ChooseBy::Source, Mint::No),
         Otherwise::Reject => Step::Refuse(Refusal::NoIdentifier),
     }
 }
@@ -283,8 +316,31 @@ fn decide_retired(standing: &Standing, affinity: &Affinity, pool: PoolId, recogn
     }
     match affinity.otherwise {
         Otherwise::Reject if recognised.found.is_empty() => Step::Refuse(Refusal::NoIdentifier),
-        Otherwise::Hash => Step::Unbound { pool, by_source: true, mint: Mint::No },
-        Otherwise::Balance | Otherwise::Reject => Step::Unbound { pool, by_source: false, mint: Mint::No },
+        Otherwise::Hash => Step::Unbound { pool, by: ChooseBy::Source, mint: Mint::No },
+        Otherwise::Balance | Otherwise::Reject => {
+            Step::Unbound { pool, by: ChooseBy::Algorithm, mint: Mint::No }
+        }
+    }
+}
+
+/// What becomes of a new session for which there is no room.
+enum Full {
+    Hash,
+    Refuse(Refusal),
+}
+
+/// Looks for room before anything is proposed, so that a flood of new sessions costs a full cluster no entries. `apply`
+/// has the last word all the same. `None`: there is room, or it will be made.
+fn full(view: &View, affinity_id: AffinityId, affinity: &Affinity) -> Option<Full> {
+    let refusal = match view.lacks_room(affinity_id)? {
+        BindRefusal::AffinityFull => Refusal::AffinityFull,
+        BindRefusal::TableFull => Refusal::TableFull,
+        _ => return None,
+    };
+    match affinity.when_full {
+        WhenFull::Refuse => Some(Full::Refuse(refusal)),
+        WhenFull::EvictIdlest => None,
+        WhenFull::Hash => Some(Full::Hash),
     }
 }
 
@@ -317,24 +373,36 @@ fn decide_returning(
         Footing::Leased | Footing::Isolated if gone && affinity.when_down == WhenDown::Reject => {
             Step::Refuse(Refusal::BackendGone)
         }
-        Footing::Leased => {
-            let held = Held::Token { backend: token.backend, issued: token.issued };
-            Step::Place { session, pool, held }
-        }
+        Footing::Leased => match (full(view, session.affinity, affinity), backend.filter(|_| !gone)) {
+            (Some(Full::Refuse(refusal)), _) => Step::Refuse(refusal),
+            // As long as its token is good it needs no record.
+            (Some(Full::Hash), Some(record)) => by_unrecorded(session, token, record),
+            (Some(Full::Hash), None) => {
+                Step::Unbound { pool, by: ChooseBy::Key(session.key), mint: Mint::No }
+            }
+            (None, _) => {
+                let held = Held::Token { backend: token.backend, issued: token.issued };
+                Step::Place { session, pool, held }
+            }
+        },
         Footing::Isolated if affinity.when_isolated == WhenIsolated::Refuse => {
             Step::Refuse(Refusal::Isolated)
         }
         Footing::Isolated => match backend.filter(|_| !gone) {
-            Some(record) => Step::Forward(Ticket {
-                backend: token.backend,
-                address: record.address,
-                session: None,
-                unrecorded: Some(session.key),
-            }),
+            Some(record) => by_unrecorded(session, token, record),
             // The others may have bound it elsewhere by now.
             None => Step::Refuse(Refusal::NoQuorum),
         },
     }
+}
+
+fn by_unrecorded(session: SessionKey, token: &Token, record: &BackendRecord) -> Step {
+    Step::Forward(Ticket {
+        backend: token.backend,
+        address: record.address,
+        session: None,
+        unrecorded: Some(session.key),
+    })
 }
 
 impl Plan {

@@ -46,8 +46,7 @@ impl State {
                 ended_at
             }
         };
-        self.check_room(bind.session, from.is_some())?;
-        let (pool, backend, cause) = self.choose(bind, from.is_some())?;
+        let (pool, backend, cause) = self.find_place(bind, from.is_some())?;
         let binding = Binding {
             backend,
             pool,
@@ -95,18 +94,12 @@ impl State {
         }
     }
 
-    /// The caps of table and affinity; a new name of a session is no new session.
-    fn check_room(&self, session: SessionKey, inherits: bool) -> Result<(), BindRefusal> {
-        let limits = self.catalog.limits().ok_or(BindRefusal::Unknown)?;
-        if self.table.len() as u64 >= limits.max_bindings {
-            return Err(BindRefusal::TableFull);
-        }
-        let policy = self.catalog.affinity(session.affinity).ok_or(BindRefusal::Unknown)?;
-        let full = policy.max_sessions.is_some_and(|most| self.counts.of_affinity(session.affinity) >= most);
-        if full && !inherits { Err(BindRefusal::AffinityFull) } else { Ok(()) }
-    }
-
-    fn choose(&self, bind: &Bind, inherits: bool) -> Result<(PoolId, BackendId, Cause), BindRefusal> {
+    /// The backend for a new session, all limits but those of backends aside.
+    pub(super) fn choose(
+        &self,
+        bind: &Bind,
+        inherits: bool,
+    ) -> Result<(PoolId, BackendId, Cause), BindRefusal> {
         let (backend, cause) = match bind.origin {
             Origin::Place { pool, .. } if self.catalog.pool(pool).is_none() => {
                 return Err(BindRefusal::Unknown);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::conflicts::Conflicts;
 use super::marks::Mark;
 use super::ring::Ring;
 use super::verdict::Health;
@@ -39,6 +40,8 @@ pub struct Catalog {
     pub ring: Ring,
     /// What tokens without a record must not bring back; each mark has a scope of its own.
     pub marks: Vec<Mark>,
+    /// What nodes that were cut off served by epochs that had ended.
+    pub conflicts: Conflicts,
 }
 
 /// The cluster's birth, as far as it is fixed for ever: sealing keys come and go.
@@ -254,6 +257,7 @@ impl Catalog {
         (&self.found, &self.voters, self.revision, &self.pools, &self.affinities, self.last_id).hash(hasher);
         self.ring.hash(hasher);
         self.marks.hash(hasher);
+        self.conflicts.hash(hasher);
         // The document is a function of its text, which is what the user sees and compares.
         self.document.as_ref().map(|document| &document.source).hash(hasher);
         for (id, backend) in &self.backends {

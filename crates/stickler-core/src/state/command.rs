@@ -62,6 +62,8 @@ pub enum Command {
     RotateKey(RotateKey),
     /// Keep tokens without a record from bringing back what an operator has ended.
     NotBefore(NotBefore),
+    /// Report what a node served while it was cut off.
+    ServedIsolated(ServedIsolated),
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
@@ -250,4 +252,26 @@ pub struct NotBefore {
     pub backend: Option<BackendId>,
     /// How long before the entry a token may have been issued all the same, in milliseconds of cluster time.
     pub age: u64,
+}
+
+/// What a node served while it was cut off, as far as it may conflict with what the others did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedIsolated {
+    /// The node.
+    pub node: NodeId,
+    /// The sessions.
+    pub served: Vec<Served>,
+}
+
+/// A session that a cut-off node served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// The session.
+    pub session: SessionKey,
+    /// The epoch by which it was routed; 0 for a token without a record.
+    pub epoch: Epoch,
+    /// The backend that got its requests.
+    pub backend: BackendId,
+    /// How many there were.
+    pub requests: u64,
 }

@@ -11,6 +11,7 @@ use crate::ids::{AffinityId, BackendId};
 pub struct Counts {
     backends: BTreeMap<BackendId, AtomicU64>,
     affinities: BTreeMap<AffinityId, AtomicU64>,
+    evicted: BTreeMap<AffinityId, AtomicU64>,
 }
 
 impl Counts {
@@ -23,6 +24,7 @@ impl Counts {
         Self {
             backends: catalog.backends.keys().map(|id| (*id, carry(old.backends.get(id)))).collect(),
             affinities: catalog.affinities.iter().map(|id| (*id, carry(old.affinities.get(id)))).collect(),
+            evicted: catalog.affinities.iter().map(|id| (*id, carry(old.evicted.get(id)))).collect(),
         }
     }
 
@@ -36,6 +38,18 @@ impl Counts {
     #[must_use]
     pub fn of_affinity(&self, affinity: AffinityId) -> u64 {
         self.affinities.get(&affinity).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Sessions of `affinity` that ended to make room for others, as far as this process applied it.
+    #[must_use]
+    pub fn evicted_from(&self, affinity: AffinityId) -> u64 {
+        self.evicted.get(&affinity).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn evicted(&self, affinity: AffinityId) {
+        if let Some(count) = self.evicted.get(&affinity) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn add(&self, affinity: AffinityId, backend: BackendId) {

@@ -6,9 +6,11 @@
 mod bind;
 mod catalog;
 mod command;
+mod conflicts;
 mod counts;
 mod deadlines;
 mod hash;
+mod idle;
 mod lifetime;
 mod marks;
 mod memory;
@@ -17,6 +19,7 @@ mod outcome;
 mod rebind;
 mod record;
 mod ring;
+mod room;
 mod snapshot;
 mod table;
 mod verdict;
@@ -27,6 +30,7 @@ use std::sync::Arc;
 
 pub use catalog::{AdminState, BackendRecord, Catalog, Founded};
 pub use command::*;
+pub use conflicts::{Conflict, Conflicts};
 pub use counts::Counts;
 pub use deadlines::{Deadlines, deadline, unreported};
 pub use hash::digest;
@@ -42,6 +46,7 @@ pub use view::{Located, View};
 use crate::ids::{Epoch, LogIndex, NodeId};
 use crate::time::ClusterTime;
 use hash::HashSum;
+use idle::IdleOrder;
 use memory::EndedMemory;
 
 /// How many entries the index of deadlines may hold beyond twice the table's before it is made anew.
@@ -70,6 +75,8 @@ pub struct State {
     counts: Arc<Counts>,
     /// Derived from the table: what is to be forgotten, and when.
     ended: EndedMemory,
+    /// Derived from the table: which sessions make room for others.
+    idle: IdleOrder,
     /// Derived from the table, and not replicated: see `deadlines`.
     deadlines: Arc<Deadlines>,
 }
@@ -148,6 +155,7 @@ impl State {
             Command::ApplyDocument(apply) => Outcome::Admin(self.apply_document(apply)),
             Command::RotateKey(rotate) => Outcome::Rotate(self.rotate_key(rotate)),
             Command::NotBefore(wanted) => Outcome::Marked(self.not_before(wanted)),
+            Command::ServedIsolated(report) => self.served_isolated(report),
         }
     }
 
@@ -160,10 +168,12 @@ impl State {
     fn put(&mut self, session: SessionKey, record: Record) {
         if let Some(Record::Binding(old)) = self.table.get(&session) {
             self.counts.remove(session.affinity, old.backend);
+            self.idle.remove(session, &old);
         }
         match record {
             Record::Binding(binding) => {
                 self.counts.add(session.affinity, binding.backend);
+                self.idle.add(session, &binding);
             }
             Record::Alias(alias) => self.deadlines.schedule(session, alias.until),
             Record::Ended(ended) => self.ended.note(session, &ended),

@@ -7,6 +7,7 @@ use super::State;
 use super::catalog::{AdminState, Founded};
 use super::command::{Admin, ApplyDocument, Found, Report, SetAdmin, Suspect};
 use super::counts::Counts;
+use super::idle::IdleOrder;
 use super::outcome::{AdminOutcome, Outcome};
 use super::verdict::ReportedHealth;
 use crate::ids::Revision;
@@ -65,6 +66,8 @@ impl State {
         }
         Arc::make_mut(&mut self.catalog).replace_document(apply.document.clone(), self.time);
         self.counts = Arc::new(Counts::for_catalog(&self.catalog, &self.counts));
+        let idle = std::mem::take(&mut self.idle);
+        self.idle = IdleOrder::for_catalog(&self.catalog, &self.table, idle);
         AdminOutcome::Done(self.catalog.revision)
     }
 }

@@ -12,6 +12,7 @@ use super::State;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::hash::{HashSum, digest};
+use super::idle::IdleOrder;
 use super::memory::EndedMemory;
 use super::record::{Record, SessionKey};
 use super::table::{BindingTable, SnapshotSuperseded, TableSnapshot};
@@ -131,6 +132,7 @@ impl State {
             records: HashSum::default(),
             counts: Arc::new(counts),
             ended: EndedMemory::default(),
+            idle: IdleOrder::for_catalog(&header.catalog, &BindingTable::new(), IdleOrder::default()),
             deadlines: Arc::default(),
         }
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::deadlines::Deadlines;
+use super::outcome::BindRefusal;
 use super::record::{Binding, Record, SessionKey};
+use super::room::lacks_room;
 use super::table::BindingTable;
-use crate::ids::{Epoch, LogIndex};
+use crate::ids::{AffinityId, Epoch, LogIndex};
 use crate::time::ClusterTime;
 
 /// How many aliases are followed from a key to its binding. An application that changes a session's
@@ -52,6 +54,12 @@ impl View {
     #[must_use]
     pub fn locate(&self, session: SessionKey) -> Option<Located> {
         locate(&self.table, session)
+    }
+
+    /// Why there is no room for another session of an affinity; `None` when there is.
+    #[must_use]
+    pub fn lacks_room(&self, affinity: AffinityId) -> Option<BindRefusal> {
+        lacks_room(&self.catalog, &self.counts, self.table.len() as u64, affinity)
     }
 }
 

@@ -256,3 +256,47 @@ fn times_and_caps_of_an_affinity_are_checked() {
         ],
     );
 }
+
+#[test]
+fn what_happens_when_there_is_no_room_is_checked() {
+    let affinity = |keys: &str| {
+        check(&format!(
+            "[[affinity]]\nname = \"a\"\nby = [{{ method = \"application-cookie\", name = \"S\" }}]\n{keys}"
+        ))
+    };
+    assert_all(
+        affinity,
+        &[
+            (
+                "when_full = \"evict\"",
+                &[
+                    "6:13: `when_full` can't be \"evict\" | write one of \"refuse\", \"evict-idlest\", \"hash\"",
+                ],
+            ),
+            (
+                "when_full = \"hash\"",
+                &[
+                    "6:13: `when_full` can't be \"hash\" where backends give out the identifiers | a hash seldom names the backend that gave one out: write \"refuse\" or \"evict-idlest\"",
+                ],
+            ),
+            (
+                "new_sessions_per_source = \"0/1m\"",
+                &[
+                    "6:27: `new_sessions_per_source` is not a rate: \"0/1m\" | write a number and a time, such as \"100/1m\" for 100 in each minute",
+                ],
+            ),
+            (
+                "new_sessions_per_source = \"5/2h\"",
+                &[
+                    "6:27: `new_sessions_per_source` must be a rate in 1s to 1h | write a number and a time, such as \"100/1m\" for 100 in each minute",
+                ],
+            ),
+        ],
+    );
+    for rate in ["5", "5/", "/1m", "+5/1m", "5/1", "5 / 1m"] {
+        assert!(affinity(&format!("new_sessions_per_source = {rate:?}")).is_err(), "{rate}");
+    }
+    for good in ["when_full = \"evict-idlest\"", "new_sessions_per_source = \"5/1m\""] {
+        assert!(affinity(good).is_ok(), "{good}");
+    }
+}

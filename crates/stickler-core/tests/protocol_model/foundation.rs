@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    Sealing, WhenDown, WhenIsolated,
+    Sealing, WhenDown, WhenFull, WhenIsolated,
 };
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
@@ -132,6 +132,8 @@ fn document() -> ClusterDocument {
         scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
+        when_full: WhenFull::Refuse,
+        new_sessions_per_source: None,
     };
     let (pools, affinities) = (vec![pool], vec![affinity]);
     ClusterDocument {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stickler_core::document::cluster::Balance;
+use stickler_core::document::cluster::{Balance, WhenFull};
 use stickler_core::ids::{BackendId, LogIndex};
 use stickler_core::state::{
     AdminState, Bind, BindOutcome, BindRefusal, Binding, Command, Expire, MoveReason, Origin, Outcome,
@@ -56,7 +56,25 @@ impl Applied {
     /// How many sessions a backend had before, and whether that is as many as it may have.
     fn was_full(&self, backend: BackendId) -> bool {
         let cap = self.view.catalog.backends[&backend].max_sessions.unwrap_or(u64::MAX);
-        count(&self.before, |_, binding| binding.backend == backend) >= cap
+        let evicted = self.evicted();
+        let counts = |session: &SessionKey, binding: &Binding| {
+            binding.backend == backend && evicted.is_none_or(|(evicted, _)| evicted != *session)
+        };
+        count(&self.before, counts) >= cap
+    }
+
+    /// The session that ended although the command is a bind.
+    fn evicted(&self) -> Option<(SessionKey, Binding)> {
+        let Entry::Batch(batch) = &self.entry else { return None };
+        let Some(Command::Bind(_)) = batch.commands.first() else { return None };
+        let ended = |session: &SessionKey| matches!(self.after.get(session), Some(Record::Ended(_)));
+        let mut gone = self.before.iter().filter_map(|(session, record)| match record {
+            Record::Binding(binding) if ended(session) => Some((*session, *binding)),
+            _ => None,
+        });
+        let evicted = gone.next();
+        assert!(gone.next().is_none(), "one session makes room for one");
+        evicted
     }
 
     fn takes_new(&self, backend: BackendId) -> bool {
@@ -100,12 +118,15 @@ fn check_bind(applied: &Applied, bind: &Bind, outcome: &BindOutcome) {
             assert_eq!(binding.usable_from, ended, "usable while a node may route the old epoch");
         }
     }
-    match bind.origin {
-        Origin::Inherit { from, .. } => {
-            applied.changed_only(&[bind.session, SessionKey { key: from, ..bind.session }])
-        }
-        _ => applied.changed_only(&[bind.session]),
+    let mut may_change = vec![bind.session];
+    if let Origin::Inherit { from, .. } = bind.origin {
+        may_change.push(SessionKey { key: from, ..bind.session });
     }
+    if let Some((evicted, _)) = applied.evicted() {
+        check_eviction(applied, bind);
+        may_change.push(evicted);
+    }
+    applied.changed_only(&may_change);
     let record = &applied.view.catalog.backends[&binding.backend];
     assert_eq!(binding.pool, record.pool);
     assert!(record.keeps_bound(applied.view.time));
@@ -118,6 +139,30 @@ fn check_bind(applied: &Applied, bind: &Bind, outcome: &BindOutcome) {
         if applied.view.catalog.pool(pool).unwrap().balance != Balance::FewestSessions {
             assert!(advice.is_none_or(|advice| advice == binding.backend), "good advice is taken");
         }
+    }
+}
+
+/// A session is evicted by policy alone, for one of its own affinity, and only where that had no room.
+fn check_eviction(applied: &Applied, bind: &Bind) {
+    let (evicted, binding) = applied.evicted().unwrap();
+    assert_eq!(evicted.affinity, bind.session.affinity, "it made room for another affinity");
+    assert_ne!(evicted, bind.session);
+    let catalog = &applied.view.catalog;
+    let policy = catalog.affinity(evicted.affinity).unwrap();
+    assert_eq!(policy.when_full, WhenFull::EvictIdlest);
+    let of_affinity = |session: &SessionKey, _: &Binding| session.affinity == evicted.affinity;
+    let affinity_full = policy.max_sessions.is_some_and(|most| count(&applied.before, of_affinity) >= most);
+    let table_full = applied.when_commands_began().len() as u64 >= catalog.limits().unwrap().max_bindings;
+    let cap = catalog.backends[&binding.backend].max_sessions.unwrap_or(u64::MAX);
+    let on_backend = |_: &SessionKey, other: &Binding| other.backend == binding.backend;
+    let backend_full = count(&applied.before, on_backend) >= cap;
+    assert!(affinity_full || table_full || backend_full, "there was room");
+    if !backend_full {
+        let idler = |session: &SessionKey, other: &Binding| {
+            let renamed = matches!(bind.origin, Origin::Inherit { from, .. } if from == session.key);
+            session.affinity == evicted.affinity && other.last_use < binding.last_use && !renamed
+        };
+        assert_eq!(count(&applied.before, idler), 0, "another session was idle for longer");
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    Sealing, WhenDown, WhenIsolated,
+    Sealing, WhenDown, WhenFull, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
@@ -35,6 +35,9 @@ pub fn document(shape: u16) -> ClusterDocument {
     let mut affinities = vec![affinity("cart", if bit(9) { 2 } else { 8 })];
     affinities[0].max_sessions = bit(10).then_some(3);
     affinities[0].max_age = bit(11).then_some(Duration::from_secs(10));
+    if bit(15) {
+        affinities[0].when_full = WhenFull::EvictIdlest;
+    }
     if !bit(12) {
         affinities.insert(0, affinity("user", 4));
     }
@@ -43,7 +46,7 @@ pub fn document(shape: u16) -> ClusterDocument {
             max_bindings: if bit(13) { 6 } else { 1000 },
             ended_memory: SHORTEST_MEMORY * if bit(14) { 1 } else { 3 },
             max_request_head: 1 << 14,
-            debug_headers: bit(15),
+            debug_headers: false,
         },
         listeners: Vec::new(),
         pools,
@@ -99,5 +102,7 @@ fn affinity(name: &str, idle_seconds: u64) -> Affinity {
         scope: Scope::Affinity,
         ignore: Vec::new(),
         end_header: None,
+        when_full: WhenFull::Refuse,
+        new_sessions_per_source: None,
     }
 }

@@ -18,7 +18,7 @@ use stickler_core::document::cluster::{
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::routing::explain::{Asked, Explained, Part, explain};
-use stickler_core::routing::{Chooser, Mint, Plan, Pools, Step, choose, choose_by_hash, decide};
+use stickler_core::routing::{ChooseBy, Chooser, Mint, Plan, Pools, Step, choose, choose_by_hash, decide};
 use stickler_core::state::{Admin, Catalog, Command, MoveReason, Rebind, SessionKey, SetAdmin, Unbind, View};
 
 use crate::config;
@@ -219,7 +219,7 @@ fn agrees(plan: &Plan, view: &View, explained: &Explained<'_>, pools: &Pools, so
         assert!(candidates.iter().all(|id| Some(pool_of(id)) == chosen.as_ref().map(pool_of)));
     };
     let step = if explained.is_observed() {
-        Step::Unbound { pool: pools.drawn, by_source: false, mint: Mint::No }
+        Step::Unbound { pool: pools.drawn, by: ChooseBy::Algorithm, mint: Mint::No }
     } else {
         explained.step
     };
@@ -239,8 +239,8 @@ fn agrees(plan: &Plan, view: &View, explained: &Explained<'_>, pools: &Pools, so
         }
         Step::Place { .. } if !named.is_empty() => assert_eq!(explained.goes_to, Some(named[0])),
         Step::Place { session, .. } => is_chosen(chosen_by(Some(session.key))),
-        Step::Unbound { by_source: true, .. } => {
-            let key = plan.source_key(source).unwrap();
+        Step::Unbound { by: by @ (ChooseBy::Source | ChooseBy::Key(_)), .. } => {
+            let key = if let ChooseBy::Key(key) = by { key } else { plan.source_key(source).unwrap() };
             is_chosen(pools.for_new().find_map(|pool| choose_by_hash(view, pool, key, None)));
         }
         Step::Unbound { .. } if explained.drawn.is_some() => is_chosen(chosen_by(None)),

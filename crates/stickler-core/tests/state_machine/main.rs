@@ -5,7 +5,9 @@
 mod aliases;
 mod by_rule;
 mod commands;
+mod conflicts;
 mod documents;
+mod evictions;
 mod explanations;
 mod invariants;
 mod lifetimes;

@@ -1,8 +1,10 @@
 //! The admin service: what an operator can ask of a cluster through this node. A change goes to the leader
 //! by itself; what is shown is this node's replica.
 
+mod affinities;
 mod by_rule;
 mod changes;
+mod conflicts;
 mod connection;
 mod explain;
 mod keys;
@@ -18,16 +20,18 @@ use stickler_core::lease::Footing;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
     ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ExplainReply, ExplainRequest,
-    HandOverReply, HandOverRequest, ListBackendsReply, ListBackendsRequest, ListKeysReply, ListKeysRequest,
-    ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply,
-    MoveSessionRequest, MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session,
-    SessionsProgress, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
-    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest,
-    UnbindSessionsRequest,
+    HandOverReply, HandOverRequest, ListAffinitiesReply, ListAffinitiesRequest, ListBackendsReply,
+    ListBackendsRequest, ListConflictsReply, ListConflictsRequest, ListHeaviestKeysReply,
+    ListHeaviestKeysRequest, ListKeysReply, ListKeysRequest, ListMembersReply, ListMembersRequest,
+    ListSessionsReply, ListSessionsRequest, MoveSessionReply, MoveSessionRequest, MoveSessionsRequest,
+    Receipt, RotateKeyReply, RotateKeyRequest, Session, SessionsProgress, SetBackendAdminReply,
+    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
+    StatusRequest, UnbindSessionReply, UnbindSessionRequest, UnbindSessionsRequest,
 };
+use stickler_proxy::request::Proxy;
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -56,17 +60,18 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct AdminService {
     cluster: Cluster,
+    proxy: Proxy,
     readiness: Readiness,
     listings: Arc<Semaphore>,
     jobs: Arc<Semaphore>,
 }
 
 impl AdminService {
-    /// The admin service of the node whose consensus is `cluster`.
+    /// The admin service of the node whose consensus is `cluster` and whose data plane is `proxy`.
     #[must_use]
-    pub fn new(cluster: Cluster, readiness: Readiness) -> Self {
+    pub fn new(cluster: Cluster, proxy: Proxy, readiness: Readiness) -> Self {
         let (listings, jobs) = (Arc::new(Semaphore::new(LISTINGS)), Arc::new(Semaphore::new(JOBS)));
-        Self { cluster, readiness, listings, jobs }
+        Self { cluster, proxy, readiness, listings, jobs }
     }
 
     /// Serves on `listener` until `shutdown`; calls under way then have two seconds to end.
@@ -96,6 +101,13 @@ impl AdminService {
 }
 
 impl AdminService {
+    /// Leave to make a list out of the table.
+    fn listing(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.listings)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted(format!("{LISTINGS} lists are being made already")))
+    }
+
     /// Carries a rule out, beside the call, and tells how far it has come.
     fn carry_out(&self, order: by_rule::Order) -> Result<Response<ProgressStream>, Status> {
         if self.cluster.standing().footing != Footing::Leased {
@@ -183,9 +195,7 @@ impl Admin for AdminService {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<Self::ListSessionsStream>, Status> {
-        let permit = Arc::clone(&self.listings)
-            .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted(format!("{LISTINGS} lists are being made already")))?;
+        let permit = self.listing()?;
         let listing = sessions::Listing::new(&self.cluster, request.get_ref())?;
         let (chunks, stream) = mpsc::channel(2);
         let runtime = tokio::runtime::Handle::current();
@@ -200,6 +210,35 @@ impl Admin for AdminService {
         let now = replies::time(&self.cluster);
         sessions::show(&self.cluster.view(), self.cluster.secrets(), now, request.get_ref())
             .map(Response::new)
+    }
+
+    async fn list_conflicts(
+        &self,
+        _request: Request<ListConflictsRequest>,
+    ) -> Result<Response<ListConflictsReply>, Status> {
+        let now = replies::time(&self.cluster);
+        Ok(Response::new(conflicts::list(&self.cluster.view(), now)))
+    }
+
+    async fn list_affinities(
+        &self,
+        _request: Request<ListAffinitiesRequest>,
+    ) -> Result<Response<ListAffinitiesReply>, Status> {
+        let permit = self.listing()?;
+        let (cluster, proxy) = (self.cluster.clone(), self.proxy.clone());
+        let listing = tokio::task::spawn_blocking(move || {
+            let listed = affinities::list(&cluster, &proxy);
+            drop(permit);
+            listed
+        });
+        listing.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn list_heaviest_keys(
+        &self,
+        request: Request<ListHeaviestKeysRequest>,
+    ) -> Result<Response<ListHeaviestKeysReply>, Status> {
+        affinities::heaviest(&self.cluster, &self.proxy, request.get_ref()).map(Response::new)
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {

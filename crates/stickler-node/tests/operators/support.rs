@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -20,6 +19,7 @@ use stickler_node::readiness::Readiness;
 use stickler_node::status_server::StatusPages;
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{ApplyDocumentRequest, Backend, ListBackendsRequest};
+use stickler_proxy::request::Proxy;
 use stickler_raft::store::DataDirectory;
 use stickler_raft::{Cluster, ConsensusConfig, Disk, Persistence};
 use stickler_rt::{BindOptions, Network, Outside, Shutdown, TcpNetwork};
@@ -100,15 +100,16 @@ impl TestNode {
         let disk = Disk::Directory(data);
         let cluster = Cluster::start(config, outside, disk, peers, shutdown.clone()).await.unwrap();
         let readiness = Readiness::new(cluster.clone(), shutdown.clone());
+        let proxy = Proxy::start(cluster.clone());
 
         let socket = directory.path().join("admin.sock");
         let listener = AdminListener::bind(&AdminAddress::Unix(socket.clone()), &TcpNetwork).await.unwrap();
-        let service = AdminService::new(cluster.clone(), readiness.clone());
+        let service = AdminService::new(cluster.clone(), proxy.clone(), readiness.clone());
         tokio::spawn(service.serve(listener, shutdown.clone()));
         let status = listen().await;
         let status_address = status.local_address().unwrap();
         let metrics = MetricsRegistry::new();
-        metrics.observe(Arc::default());
+        metrics.observe(cluster.clone(), proxy);
         let pages = StatusPages::new(cluster.clone(), readiness.clone(), metrics);
         tokio::spawn(pages.serve(status, shutdown.clone()));
         Self { cluster, readiness, shutdown, status_address, socket, _directory: directory }

@@ -1,7 +1,8 @@
 //! Steps 4 and 5: what a request has the cluster do about its session before it can go on.
 
+use stickler_core::document::cluster::WhenFull;
 use stickler_core::ids::BackendId;
-use stickler_core::routing::choose;
+use stickler_core::routing::{Held, choose};
 use stickler_core::state::{
     BindOutcome, BindRefusal, Binding, Located, MoveReason, Origin, Rebind, RebindOutcome, RebindRefusal,
     SessionKey,
@@ -11,50 +12,79 @@ use super::node::ProxyCounters;
 use super::steps::{Router, Routing, no_backend, not_proposed, unavailable};
 use crate::responses::Answer;
 
-impl Router {
-    /// Step 4: binds a key that nobody has seen to the backend that it names. `None` when that one can't have it.
-    pub(super) async fn adopt(
-        &self,
-        session: SessionKey,
-        origin: Origin,
-    ) -> Result<Option<(Located, SessionKey)>, Answer> {
-        match self.proxy.binder.place(session, origin).await.map_err(not_proposed)? {
-            BindOutcome::Bound { session: under, binding, created } => {
-                if created {
-                    ProxyCounters::count(&self.proxy.counters.bound);
-                }
-                let located = Located { session: under, binding, usable_from: binding.usable_from };
-                Ok(Some((located, session)))
-            }
-            BindOutcome::Refused(_) => Ok(None),
-        }
-    }
+/// What came of binding a session before its request goes on.
+pub(super) enum Placed {
+    /// It has a binding.
+    Bound(Located),
+    /// The token that names it is good no more.
+    NotThere,
+    /// There is no room for it, and the affinity says that its request goes without a session.
+    WithoutRoom,
+}
 
-    /// Step 4: binds a key that nobody has seen.
+impl Router {
+    /// Step 4: binds a key that nobody has seen, where it is said to be held already or where this node chooses.
     pub(super) async fn place(
         &self,
         routing: &Routing<'_>,
         session: SessionKey,
+        held: Held,
         failed: Option<BackendId>,
-    ) -> Result<(Located, SessionKey), Answer> {
+    ) -> Result<Placed, Answer> {
+        let adopt = match held {
+            Held::Named(backend) if failed != Some(backend) => Some(Origin::Adopt { backend }),
+            Held::Named(_) | Held::Unknown => None,
+            Held::Token { backend, issued } => {
+                Some(Origin::Return { pool: routing.pools.drawn, backend, issued })
+            }
+        };
+        let Some(origin) = adopt else { return self.place_anywhere(routing, session, failed).await };
+        match self.bind(session, origin).await? {
+            Ok(located) => Ok(Placed::Bound(located)),
+            Err(refusal @ (BindRefusal::AffinityFull | BindRefusal::TableFull)) => {
+                without_room(routing, refusal)
+            }
+            Err(_) if matches!(held, Held::Token { .. }) => Ok(Placed::NotThere),
+            Err(_) => self.place_anywhere(routing, session, failed).await,
+        }
+    }
+
+    async fn place_anywhere(
+        &self,
+        routing: &Routing<'_>,
+        session: SessionKey,
+        failed: Option<BackendId>,
+    ) -> Result<Placed, Answer> {
         let chosen = self.choose(routing, &self.proxy.cluster.view(), Some(session.key), failed);
         let pool = chosen.map_or(routing.pools.drawn, |(pool, _)| pool);
         let candidate = chosen.map(|(_, backend)| backend);
         let mut ended_before = false;
         loop {
-            let origin = Origin::Place { pool, candidate };
-            match self.proxy.binder.place(session, origin).await.map_err(not_proposed)? {
-                BindOutcome::Bound { session: under, binding, created } => {
-                    if created {
-                        ProxyCounters::count(&self.proxy.counters.bound);
-                    }
-                    let located = Located { session: under, binding, usable_from: binding.usable_from };
-                    return Ok((located, session));
-                }
+            match self.bind(session, Origin::Place { pool, candidate }).await? {
+                Ok(located) => return Ok(Placed::Bound(located)),
                 // The session ended after this node looked; it looks again and starts another.
-                BindOutcome::Refused(BindRefusal::Ended) if !ended_before => ended_before = true,
-                BindOutcome::Refused(refusal) => return Err(bind_refused(refusal)),
+                Err(BindRefusal::Ended) if !ended_before => ended_before = true,
+                Err(refusal @ (BindRefusal::AffinityFull | BindRefusal::TableFull)) => {
+                    return without_room(routing, refusal);
+                }
+                Err(refusal) => return Err(bind_refused(refusal)),
             }
+        }
+    }
+
+    async fn bind(
+        &self,
+        session: SessionKey,
+        origin: Origin,
+    ) -> Result<Result<Located, BindRefusal>, Answer> {
+        match self.proxy.binder.place(session, origin).await.map_err(not_proposed)? {
+            BindOutcome::Bound { session: under, binding, created } => {
+                if created {
+                    ProxyCounters::count(&self.proxy.counters.bound);
+                }
+                Ok(Ok(Located { session: under, binding, usable_from: binding.usable_from }))
+            }
+            BindOutcome::Refused(refusal) => Ok(Err(refusal)),
         }
     }
 
@@ -94,7 +124,14 @@ impl Router {
     }
 }
 
-fn bind_refused(refusal: BindRefusal) -> Answer {
+fn without_room(routing: &Routing<'_>, refusal: BindRefusal) -> Result<Placed, Answer> {
+    match routing.policy.map(|policy| policy.affinity.when_full) {
+        Some(WhenFull::Hash) => Ok(Placed::WithoutRoom),
+        _ => Err(bind_refused(refusal)),
+    }
+}
+
+pub(super) fn bind_refused(refusal: BindRefusal) -> Answer {
     match refusal {
         BindRefusal::NoBackend => no_backend(),
         BindRefusal::BackendFull => unavailable("backends-full", "no backend has room for another session"),

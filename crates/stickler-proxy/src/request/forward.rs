@@ -10,10 +10,12 @@ use stickler_core::affinity::recognise::Policy;
 use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::Affinity;
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
+use stickler_core::lease::Footing;
 use stickler_core::routing::{Stale, Ticket, validate};
 use stickler_core::state::{BindOutcome, Origin, SessionKey};
 use stickler_raft::ProposeError;
 
+use super::node::ProxyCounters;
 use super::own_cookie::Minting;
 use super::steps::{Decided, Router, Routing, no_backend};
 use super::uses::{OpenBy, OpenPlace};
@@ -234,16 +236,30 @@ impl Router {
             if !deliberate::active(Fault::SkipLastLook) {
                 valid?;
             }
+            if standing.footing == Footing::Isolated {
+                self.note_isolated(routing, ticket);
+            }
             leaving();
             Ok(())
         };
         self.exchanges.exchange(&destination, hold, request, last_look).await
     }
 
+    /// A request leaves without a lease: its session may be another one's business by now.
+    fn note_isolated(&self, routing: &Routing<'_>, ticket: &Ticket) {
+        if ticket.session.is_some() {
+            ProxyCounters::count(&self.proxy.counters.isolated);
+        }
+        let affinity = routing.policy.map(|policy| policy.id);
+        let unrecorded = || Some(SessionKey { affinity: affinity?, key: ticket.unrecorded? });
+        self.proxy.isolated.note(ticket, unrecorded);
+    }
+
     /// Counts the exchange as use of its session until it ends.
     fn open_by_ticket(&self, routing: &Routing<'_>, ticket: &Ticket, place: &OpenPlace) {
         if let (Some(routed), Some(Policy { affinity, .. })) = (&ticket.session, routing.policy) {
             self.proxy.uses.used(routed, affinity.idle_timeout);
+            self.weights.count(routed.session);
             self.open_by(affinity, (routed.session, routed.epoch), ticket.backend, place);
         }
     }

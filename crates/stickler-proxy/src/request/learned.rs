@@ -57,7 +57,7 @@ impl Router {
             }
             Lesson::NewIdentifier { method, key } => {
                 let session = SessionKey { affinity: policy.id, key };
-                let bound = self.bind_learned(policy, exchanged, from, session).await?;
+                let bound = self.bind_learned(routing, policy, exchanged, from, session).await?;
                 if bound.0 == Did::Withheld {
                     self.withhold(policy, method, &mut exchanged.response);
                 }
@@ -68,12 +68,17 @@ impl Router {
 
     async fn bind_learned(
         &self,
+        routing: &Routing<'_>,
         policy: &Policy<'_>,
         exchanged: &Exchanged,
         from: Option<Routed>,
         session: SessionKey,
     ) -> Result<Revealed, Answer> {
         let (backend, seen) = (exchanged.ticket.backend, exchanged.seen);
+        // The response is there already: it leaves without what its client may not have.
+        if from.is_none() && self.admit(routing).is_err() {
+            return Ok((Did::Withheld, None));
+        }
         let origin = from.map_or(Origin::Adopt { backend }, |routed| Origin::Inherit {
             from: routed.session.key,
             epoch: routed.epoch,

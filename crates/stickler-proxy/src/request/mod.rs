@@ -2,10 +2,12 @@
 //! 1 route, 2 affinity key, 3 binding (local read), 4 bind if there is none, 5 rebind if its backend is
 //! gone, 6 forward, 7 set or refresh the cookie, 8 log.
 
+mod admission;
 mod binder;
 mod bindings;
 mod chooser;
 mod forward;
+mod isolated;
 mod learned;
 mod node;
 mod observe;
@@ -17,7 +19,9 @@ mod steps;
 mod suspicions;
 mod uses;
 mod waiting;
+mod weights;
 
 pub use node::{Proxy, ProxyCounters};
 pub use observed::{Observations, Observed};
 pub use steps::Router;
+pub use weights::Weights;

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use stickler_raft::Cluster;
 
+use super::admission::Admissions;
 use super::binder::Binder;
+use super::isolated::IsolatedLedger;
 use super::observed::Observed;
 use super::suspicions::Suspicions;
 use super::uses::UseReporter;
+use super::weights::Weights;
 use crate::in_flight::InFlight;
 
 /// Longest wait for anything a request needs of the cluster: a bind, a move, the stable index, a lease.
@@ -25,6 +28,9 @@ pub struct Proxy {
     pub(super) uses: UseReporter,
     pub(super) suspicions: Suspicions,
     pub(super) observed: Observed,
+    pub(super) admissions: Admissions,
+    pub(super) isolated: IsolatedLedger,
+    pub(super) weights: Weights,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -38,6 +44,9 @@ impl Proxy {
             uses: UseReporter::start(cluster.clone()),
             suspicions: Suspicions::new(cluster.clone()),
             observed: Observed::default(),
+            admissions: Admissions::default(),
+            isolated: IsolatedLedger::start(cluster.clone()),
+            weights: Weights::start(),
             counters: Arc::default(),
             cluster,
         }
@@ -53,6 +62,12 @@ impl Proxy {
     #[must_use]
     pub const fn observed(&self) -> &Observed {
         &self.observed
+    }
+
+    /// Which keys have the most requests.
+    #[must_use]
+    pub const fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     /// What has happened so far.
@@ -79,8 +94,10 @@ pub struct ProxyCounters {
     pub bad_tokens: AtomicU64,
     /// Requests that had to wait for a bind, a move, the stable index or a lease.
     pub held: AtomicU64,
-    /// Requests of known sessions that were answered without a lease.
+    /// Requests of known sessions that were sent without a lease.
     pub isolated: AtomicU64,
+    /// Sessions that were not begun since their client's address had begun too many.
+    pub over_rate: AtomicU64,
     /// Connections closed since they had to begin with a PROXY header of a trusted proxy, and did not.
     pub refused_connections: AtomicU64,
 }
@@ -92,7 +109,7 @@ impl ProxyCounters {
 
     /// Name, help and value of each, for metrics.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, &'static str, u64); 9] {
+    pub fn read(&self) -> [(&'static str, &'static str, u64); 10] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", "Requests taken up", value(&self.requests)),
@@ -107,6 +124,11 @@ impl ProxyCounters {
             ("bad_tokens", "Cookies that were forged or malformed", value(&self.bad_tokens)),
             ("held_requests", "Requests that waited for the cluster", value(&self.held)),
             ("isolated_requests", "Requests of known sessions served without a lease", value(&self.isolated)),
+            (
+                "sessions_over_rate",
+                "Sessions not begun since their client's address had begun too many",
+                value(&self.over_rate),
+            ),
             (
                 "refused_connections",
                 "Connections closed for want of a PROXY header of a trusted proxy",

@@ -2,7 +2,7 @@
 //! wrong with them is felt by a client.
 
 use stickler_core::ids::{BackendId, LogIndex};
-use stickler_core::routing::{Held, Mint, Step, Ticket};
+use stickler_core::routing::{ChooseBy, Held, Mint, Step, Ticket};
 use stickler_core::state::{Origin, Rebind, SessionKey};
 
 use super::steps::{Decided, Router, Routing};
@@ -15,7 +15,7 @@ impl Router {
         routing: &Routing<'_>,
         failed: Option<BackendId>,
     ) -> Result<Decided, Answer> {
-        let ticket = self.choose_unbound(routing, false, failed)?;
+        let ticket = self.choose_unbound(routing, ChooseBy::Algorithm, failed)?;
         match self.next_step(routing, routing.recognised, None) {
             Step::Forward(Ticket { session: Some(routed), backend, .. }) => {
                 if let Some(policy) = &routing.policy {

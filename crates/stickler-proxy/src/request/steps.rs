@@ -1,7 +1,7 @@
 //! Steps 1 to 5: from a checked request to a ticket, and the handler that goes through all of them.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,19 +16,21 @@ use stickler_core::document::cluster::{Mode, Route, WhenIsolated};
 use stickler_core::ids::{BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{
-    Chooser, Held, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash, decide,
-    decide_located,
+    ChooseBy, Chooser, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash,
+    decide, decide_located,
 };
 use stickler_core::secrets::SecretsError;
-use stickler_core::state::{Located, Origin, SessionKey, View};
+use stickler_core::state::{BindRefusal, Located, SessionKey, View};
 use stickler_raft::ProposeError;
 use stickler_rt::{Moment, Seed, Shutdown};
 
+use super::bindings::{Placed, bind_refused};
 use super::chooser::WorkerChooser;
 use super::node::{PATIENCE, Proxy, ProxyCounters};
 use super::source::believed_source;
 use super::uses::OpenUses;
 use super::waiting::wait;
+use super::weights::WorkerWeights;
 use crate::backend_connections::{BackendConnections, IdleLimits};
 use crate::body::Body;
 use crate::exchange::Exchanges;
@@ -44,6 +46,7 @@ pub struct Router {
     pub(super) exchanges: Exchanges,
     pub(super) chooser: RefCell<WorkerChooser>,
     pub(super) open: Rc<OpenUses>,
+    pub(super) weights: Rc<WorkerWeights>,
     plan: RefCell<Option<Rc<Plan>>>,
 }
 
@@ -57,6 +60,8 @@ pub(super) struct Routing<'a> {
     /// The request needs no session.
     pub(super) ignored: bool,
     pub(super) source: IpAddr,
+    /// The request may begin a session, as far as its client's rate goes.
+    pub(super) admitted: Cell<bool>,
     /// When the request stops waiting for the cluster.
     pub(super) deadline: Moment,
 }
@@ -111,10 +116,13 @@ impl Router {
         tokio::task::spawn_local(async move { tidy.keep_tidy().await });
         let open = OpenUses::new(proxy.uses.clone());
         tokio::task::spawn_local(Rc::clone(&open).watch());
+        let weights = WorkerWeights::new(proxy.weights.clone());
+        tokio::task::spawn_local(Rc::clone(&weights).gather());
         Self {
             exchanges: Exchanges::new(connections, proxy.in_flight.clone()),
             chooser: RefCell::new(WorkerChooser::new(proxy.in_flight.clone(), seed.child("choice").rng())),
             open,
+            weights,
             plan: RefCell::new(None),
             proxy,
         }
@@ -166,6 +174,7 @@ impl Router {
                 recognised: &recognised,
                 ignored,
                 source,
+                admitted: Cell::new(false),
                 deadline,
             };
             return self.forward(&routing, client).await;
@@ -196,11 +205,13 @@ impl Router {
             let step = self.next_step(routing, &recognised, known.as_ref());
             match step {
                 Step::Forward(ticket) => {
-                    self.note_isolated(&ticket);
                     return Ok(Decided::Ticket(ticket));
                 }
-                Step::Unbound { by_source, mint, .. } => {
-                    let ticket = self.choose_unbound(routing, by_source, failed)?;
+                Step::Unbound { by, mint, .. } => {
+                    if mint == Mint::Recorded {
+                        self.admit(routing)?;
+                    }
+                    let ticket = self.choose_unbound(routing, by, failed)?;
                     return Ok(match mint {
                         Mint::No => Decided::Ticket(ticket),
                         Mint::Recorded => Decided::Mint(ticket),
@@ -221,24 +232,19 @@ impl Router {
                     }
                 }
                 Step::Place { session, held, .. } => {
-                    known = match held {
-                        Held::Unknown => Some(self.place(routing, session, failed).await?),
-                        Held::Named(backend) if failed == Some(backend) => {
-                            Some(self.place(routing, session, failed).await?)
+                    self.admit(routing)?;
+                    known = match self.place(routing, session, held, failed).await? {
+                        Placed::Bound(located) => Some((located, session)),
+                        // The token was good no more: whoever sent it is a new client.
+                        Placed::NotThere => {
+                            recognised = Cow::Owned(recognised.without_unrecorded());
+                            None
                         }
-                        Held::Named(backend) => match self.adopt(session, Origin::Adopt { backend }).await? {
-                            None => Some(self.place(routing, session, failed).await?),
-                            adopted => adopted,
-                        },
-                        Held::Token { backend, issued } => {
-                            let pool = routing.pools.drawn;
-                            self.adopt(session, Origin::Return { pool, backend, issued }).await?
+                        Placed::WithoutRoom => {
+                            let by = ChooseBy::Key(session.key);
+                            return Ok(Decided::Ticket(self.choose_unbound(routing, by, failed)?));
                         }
                     };
-                    if known.is_none() {
-                        // The token was good no more: whoever sent it is a new client.
-                        recognised = Cow::Owned(recognised.without_unrecorded());
-                    }
                 }
                 Step::Move { located, reason } => {
                     let asked = known.map_or(located.session, |(_, asked)| asked);
@@ -259,7 +265,7 @@ impl Router {
         let view = self.proxy.cluster.view();
         let standing = self.proxy.cluster.standing();
         let Some(policy) = routing.policy.filter(|_| !routing.ignored) else {
-            return Step::Unbound { pool: routing.pools.drawn, by_source: false, mint: Mint::No };
+            return Step::Unbound { pool: routing.pools.drawn, by: ChooseBy::Algorithm, mint: Mint::No };
         };
         match known {
             Some((located, asked)) => {
@@ -273,21 +279,19 @@ impl Router {
         }
     }
 
-    fn note_isolated(&self, ticket: &Ticket) {
-        if ticket.session.is_some() && self.proxy.cluster.standing().footing == Footing::Isolated {
-            ProxyCounters::count(&self.proxy.counters.isolated);
-        }
-    }
-
     /// A backend for a request without a session.
     pub(super) fn choose_unbound(
         &self,
         routing: &Routing<'_>,
-        by_source: bool,
+        by: ChooseBy,
         failed: Option<BackendId>,
     ) -> Result<Ticket, Answer> {
         let view = self.proxy.cluster.view();
-        let key = by_source.then(|| routing.plan.source_key(routing.source)).flatten();
+        let key = match by {
+            ChooseBy::Algorithm => None,
+            ChooseBy::Source => routing.plan.source_key(routing.source),
+            ChooseBy::Key(key) => Some(key),
+        };
         let backend = match key {
             Some(key) => routing.pools.for_new().find_map(|pool| choose_by_hash(&view, pool, key, failed)),
             None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
@@ -380,6 +384,8 @@ fn refused(refusal: Refusal) -> Answer {
         Refusal::BackendGone => unavailable("backend-gone", "the backend of this session is away"),
         Refusal::Isolated => unavailable("isolated", "this node can't reach the cluster"),
         Refusal::NoQuorum => unavailable("no-quorum", "the cluster can't take new sessions right now"),
+        Refusal::AffinityFull => bind_refused(BindRefusal::AffinityFull),
+        Refusal::TableFull => bind_refused(BindRefusal::TableFull),
     }
 }
 

@@ -54,7 +54,8 @@ impl Kind {
         match self {
             Self::Identity | Self::Vote | Self::LogPosition | Self::SnapshotMeta => 1,
             // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys; marks.
-            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 2,
+            // 3: affinities that say what happens when they are full; conflicts.
+            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 3,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The commands by which operators look at a cluster and change it, through any of its nodes.
 
+pub mod affinities;
 pub mod apply;
 pub mod backends;
 mod by_rule;
+mod conflicts;
 pub mod explain;
 pub mod keys;
 pub mod members;

@@ -4,6 +4,7 @@ use stickler_proto::admin::{ListSessionsRequest, Session, ShowSessionRequest};
 
 use super::Target;
 use super::backends::{backend_name, named};
+use super::conflicts;
 use super::session_changes::{self, MoveOptions, UnbindOptions};
 use crate::admin_client::{Nodes, Purpose, next_of};
 use crate::failure::Failure;
@@ -55,6 +56,9 @@ pub struct ListOptions {
     /// Only sessions on this backend
     #[arg(long, value_name = "POOL/NAME", value_parser = backend_name)]
     backend: Option<String>,
+    /// Instead, what nodes that were cut off served by epochs that had ended: the binding that counts is another one
+    #[arg(long, conflicts_with_all = ["affinity", "backend", "local", "limit"])]
+    conflicts: bool,
     /// All that the node's own replica holds, even when the node has lost the others and its view may be old
     #[arg(long)]
     local: bool,
@@ -153,6 +157,9 @@ pub(super) fn backend(session: &Session) -> String {
 }
 
 async fn list(options: &ListOptions) -> Result<(), Failure> {
+    if options.conflicts {
+        return conflicts::list(&options.target).await;
+    }
     let nodes = options.target.nodes();
     let backend = match &options.backend {
         Some(name) => named(&nodes, name).await?.id,

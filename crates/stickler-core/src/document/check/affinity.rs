@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::cluster::all;
 use super::method::{check_fit_header, check_methods};
 use super::{DAY, HOUR, SECOND, Unique, duration_within, name, no_longer_than, or_default};
-use crate::document::cluster::{Affinity, PathPattern};
+use crate::affinity::learn::learns;
+use crate::document::cluster::{Affinity, PathPattern, WhenFull};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Report, quoted};
 use crate::document::written::{self, Written};
@@ -38,7 +39,7 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         let complaint = Complaint::new("`max_sessions` can't be 0");
         report.add(&none.span(), complaint.help("leave it out for no cap of this affinity"));
     }
-    Some(Affinity {
+    let affinity = Affinity {
         name: name?,
         methods: methods?,
         otherwise: or_default(&written.otherwise, defaults::OTHERWISE),
@@ -52,7 +53,23 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         scope: or_default(&written.scope, defaults::SCOPE),
         ignore: check_ignored(report, &written.ignore),
         end_header: check_fit_header(report, &written.end_header),
-    })
+        when_full: or_default(&written.when_full, defaults::WHEN_FULL),
+        new_sessions_per_source: written.new_sessions_per_source.as_ref().map(|rate| *rate.get_ref()),
+    };
+    check_hash(report, &written.when_full, &affinity);
+    Some(affinity)
+}
+
+/// Adds a problem for an affinity that falls back to a hash while its identifiers come from a backend.
+fn check_hash(report: &Report<'_>, when_full: &Written<WhenFull>, affinity: &Affinity) {
+    if let Some(hash) =
+        when_full.as_ref().filter(|full| *full.get_ref() == WhenFull::Hash && learns(affinity))
+    {
+        let complaint =
+            Complaint::new("`when_full` can't be \"hash\" where backends give out the identifiers");
+        let help = "a hash seldom names the backend that gave one out: write \"refuse\" or \"evict-idlest\"";
+        report.add(&hash.span(), complaint.help(help));
+    }
 }
 
 /// The most patterns that an affinity ignores: every request is compared with each.

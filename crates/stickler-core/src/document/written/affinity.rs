@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use super::Written;
-use crate::document::cluster::{Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenIsolated};
+use crate::document::cluster::{
+    Mode, Otherwise, Rate, RecordWhen, SameSite, Scope, WhenDown, WhenFull, WhenIsolated,
+};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
-use crate::document::values::{boolean, choice, duration, integer, text, texts};
+use crate::document::values::{boolean, choice, duration, integer, rate, text, texts};
 
 const MAX_METHODS: usize = 8;
 
@@ -23,6 +25,8 @@ pub(in crate::document) struct Affinity {
     pub scope: Written<Scope>,
     pub ignore: Written<Vec<String>>,
     pub end_header: Written<String>,
+    pub when_full: Written<WhenFull>,
+    pub new_sessions_per_source: Written<Rate>,
 }
 
 /// `[[affinity.by]]`
@@ -88,6 +92,8 @@ impl Affinity {
             scope: table.optional("scope", choice(&SCOPES)),
             ignore: table.optional("ignore", texts),
             end_header: table.optional("end_header", text),
+            when_full: table.optional("when_full", choice(&WHEN_FULL)),
+            new_sessions_per_source: table.optional("new_sessions_per_source", rate),
         };
         table.finish();
         affinity
@@ -99,6 +105,8 @@ const OTHERWISE: [(&str, Otherwise); 3] =
 const MODES: [(&str, Mode); 3] = [("keep", Mode::Keep), ("observe", Mode::Observe), ("retire", Mode::Retire)];
 const SCOPES: [(&str, Scope); 2] = [("affinity", Scope::Affinity), ("pool", Scope::Pool)];
 const WHEN_DOWN: [(&str, WhenDown); 2] = [("rebind", WhenDown::Rebind), ("reject", WhenDown::Reject)];
+const WHEN_FULL: [(&str, WhenFull); 3] =
+    [("refuse", WhenFull::Refuse), ("evict-idlest", WhenFull::EvictIdlest), ("hash", WhenFull::Hash)];
 const WHEN_ISOLATED: [(&str, WhenIsolated); 2] =
     [("serve-known", WhenIsolated::ServeKnown), ("refuse", WhenIsolated::Refuse)];
 

@@ -7,7 +7,7 @@ use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::lease::Standing;
 use crate::routing::choice::{Chooser, NotTaking, choose, choose_by_hash, why_not_taking};
 use crate::routing::plan::Pools;
-use crate::routing::step::{Held, Step, why_gone};
+use crate::routing::step::{ChooseBy, Held, Step, why_gone};
 use crate::state::{BackendRecord, MoveReason, View};
 use crate::time::ClusterTime;
 
@@ -112,15 +112,18 @@ impl Judge<'_> {
             Some(Step::Hold(_) | Step::Refuse(_)) => return None,
             Some(Step::Place { session, .. }) => (Some(session.key), None),
             Some(Step::Move { located, .. }) => (Some(located.session.key), Some(located.binding.backend)),
-            Some(Step::Unbound { by_source: true, .. }) => (source_key, None),
-            Some(Step::Unbound { by_source: false, .. }) | None => (None, None),
+            Some(Step::Unbound { by: ChooseBy::Source, .. }) => (source_key, None),
+            Some(Step::Unbound { by: ChooseBy::Key(key), .. }) => (Some(key), None),
+            Some(Step::Unbound { by: ChooseBy::Algorithm, .. }) | None => (None, None),
         };
         let named = self.named.and_then(|named| self.view.catalog.backends.get_key_value(&named));
         if let Some((id, _)) = named.filter(|(_, backend)| backend.keeps_bound(self.now)) {
             return Some(*id);
         }
         let (pool, only) = *candidates.first()?;
-        if let (Some(Step::Unbound { by_source: true, .. }), Some(key), true) = (self.step, key, one_pool) {
+        let by_hash =
+            matches!(self.step, Some(Step::Unbound { by: ChooseBy::Source | ChooseBy::Key(_), .. }));
+        if let (true, Some(key), true) = (by_hash, key, one_pool) {
             return choose_by_hash(self.view, pool, key, except);
         }
         let certain = match self.view.catalog.pool(pool)?.balance {

@@ -4,7 +4,7 @@ use stickler_core::affinity::recognise::PassedOver;
 use stickler_core::document::cluster::{Method, Mode};
 use stickler_core::lease::Footing;
 use stickler_core::routing::explain::{Explained, Part};
-use stickler_core::routing::{Held, Mint, NotTaking, Step, Ticket, Until};
+use stickler_core::routing::{ChooseBy, Held, Mint, NotTaking, Step, Ticket, Until};
 use stickler_core::state::{Cause, MoveReason};
 
 use crate::admin::sessions::cause;
@@ -35,7 +35,7 @@ fn step(explained: &Explained<'_>, footing: Footing) -> (&'static str, String) {
             ("forward", format!("its session is bound there{how}"))
         }
         Step::Forward(_) => ("forward", "its token names the backend, and no leader can be asked".to_owned()),
-        Step::Unbound { by_source, mint, .. } => ("balance", unbound(explained, by_source, mint).to_owned()),
+        Step::Unbound { by, mint, .. } => ("balance", unbound(explained, by, mint).to_owned()),
         Step::Place { held, .. } => ("place", placed(held).to_owned()),
         Step::Move { reason, .. } => ("move", moved(reason).to_owned()),
         Step::Hold(until) => ("hold", held_until(until)),
@@ -43,7 +43,7 @@ fn step(explained: &Explained<'_>, footing: Footing) -> (&'static str, String) {
     }
 }
 
-fn unbound(explained: &Explained<'_>, by_source: bool, mint: Mint) -> &'static str {
+fn unbound(explained: &Explained<'_>, by: ChooseBy, mint: Mint) -> &'static str {
     match (mint, explained.affinity) {
         (Mint::Recorded, _) => "a new client: its session is bound and comes with the response's cookie",
         (Mint::Unrecorded, _) => "a new client: its session is bound when it comes back with its cookie",
@@ -52,8 +52,11 @@ fn unbound(explained: &Explained<'_>, by_source: bool, mint: Mint) -> &'static s
         (Mint::No, Some(affinity)) if affinity.mode == Mode::Retire => {
             "the affinity begins no sessions any more"
         }
-        (Mint::No, Some(_)) if by_source => "no identifier of a session: by the client's address",
-        (Mint::No, Some(_)) => "no identifier of a session",
+        (Mint::No, Some(_)) => match by {
+            ChooseBy::Key(_) => "there is no room for another session: by its identifier",
+            ChooseBy::Source => "no identifier of a session, or no room for it: by the client's address",
+            ChooseBy::Algorithm => "no identifier of a session",
+        },
     }
 }
 
