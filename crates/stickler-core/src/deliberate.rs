@@ -45,12 +45,13 @@ pub enum Fault {
     ReceiptNamesNobody,
     EvictBusiest,
     EvictNobody,
+    ForgetConflicts,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 37] = [
+const DESCRIBED: [Described; 38] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -112,6 +113,11 @@ const DESCRIBED: [Described; 37] = [
     (Fault::ReceiptNamesNobody, "receipt-names-nobody", "a receipt does not name the nodes without a lease"),
     (Fault::EvictBusiest, "evict-busiest", "a full affinity evicts the session that was used last"),
     (Fault::EvictNobody, "evict-nobody", "a full affinity that evicts takes a session more and evicts none"),
+    (
+        Fault::ForgetConflicts,
+        "forget-conflicts",
+        "a node that was cut off does not report what it served by epochs that had ended",
+    ),
 ];
 
 impl Fault {

@@ -21,6 +21,10 @@ pub const PUBLIC: u16 = 8080;
 /// Where shops accept nodes.
 pub const SHOP: u16 = 80;
 
+/// The most sessions of clients with the header. There are three of them, each with a new session from time to time:
+/// the old ones make room.
+pub const MOST_API_SESSIONS: u64 = 4;
+
 const PEERS: u16 = 7600;
 
 /// The nodes of a cluster of so many.
@@ -118,6 +122,8 @@ return_window = "15s"
 [[affinity]]
 name = "api"
 idle_timeout = "{api}s"
+max_sessions = {MOST_API_SESSIONS}
+when_full = "evict-idlest"
 [[affinity.by]]
 method = "header"
 name = "X-Session"

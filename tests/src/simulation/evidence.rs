@@ -24,6 +24,12 @@ pub struct Evidence {
     pub unbinds_asked: BTreeSet<(SessionKey, Epoch)>,
     /// Identifiers that have become older names of a session. They end when their grace is over.
     pub renamed: BTreeSet<SessionKey>,
+    /// Epochs that ended to make room for others.
+    evicted: BTreeSet<Epoch>,
+    /// On which backend each session was by which epoch.
+    homes: BTreeMap<KeyHash, BTreeMap<Epoch, BackendId>>,
+    /// What nodes without a lease served when the session was elsewhere already.
+    overtaken: Vec<Overtaken>,
     /// Sessions that their application has ended.
     pub logouts: BTreeSet<KeyHash>,
     /// Items that a shop has put into a cart.
@@ -53,6 +59,19 @@ pub struct Evidence {
 
 /// How long before it is seen an office may have begun to commit.
 const ELECTION: Duration = Duration::from_millis(500);
+
+/// A request by an epoch that had ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overtaken {
+    at: Duration,
+    shop: String,
+    /// The node without a lease that sent it.
+    pub node: NodeId,
+    /// The session.
+    pub session: KeyHash,
+    /// The epoch.
+    pub epoch: Epoch,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Routed {
@@ -211,6 +230,9 @@ impl Evidence {
         (session, epoch): (KeyHash, Epoch),
     ) -> Result<(), String> {
         self.isolated.push((at, node, shop.to_owned()));
+        if self.is_elsewhere(shop, session, epoch) {
+            self.overtaken.push(Overtaken { at, shop: shop.to_owned(), node, session, epoch });
+        }
         let Some(ended) = self.receipts.get(&session) else { return Ok(()) };
         let begun = self.begun.get(&node).copied().unwrap_or_default();
         let excused = ended.without_lease.contains(&node) || begun + BOOK > ended.since;
@@ -222,6 +244,30 @@ impl Evidence {
              {:?} for its end does not name it",
             ended.since
         ))
+    }
+
+    /// Whether a session has had a later epoch than this one, and all of them on other shops.
+    fn is_elsewhere(&self, shop: &str, session: KeyHash, epoch: Epoch) -> bool {
+        let Some(homes) = self.homes.get(&session) else { return false };
+        let mut later = homes.range(Epoch(epoch.0 + 1)..).peekable();
+        let named = |backend: &BackendId| self.names.get(backend).is_some_and(|(name, _)| name != shop);
+        later.peek().is_some() && later.all(|(_, backend)| named(backend))
+    }
+
+    /// What must be listed as a conflict by now: the process that served it has gone on since, and the session
+    /// has not come back to that shop.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<Overtaken> {
+        let counts = |one: &&Overtaken| {
+            let begun = self.begun.get(&one.node).copied().unwrap_or_default();
+            begun < one.at && self.is_elsewhere(&one.shop, one.session, one.epoch)
+        };
+        self.overtaken.iter().filter(counts).cloned().collect()
+    }
+
+    /// Takes in that an epoch has ended to make room for another session.
+    pub fn evicted(&mut self, epoch: Epoch) {
+        self.evicted.insert(epoch);
     }
 
     /// Whether a response that a client got through a node may stem from such a request.
@@ -242,6 +288,7 @@ impl Evidence {
         if self.epochs.insert(binding.epoch, (session, binding.cause)).is_none() {
             self.used(at, session.key);
         }
+        self.homes.entry(session.key).or_default().insert(binding.epoch, binding.backend);
         let first = *self.firsts.entry(session).or_insert(binding.epoch);
         if first != binding.epoch {
             self.contest(at, session);
@@ -289,13 +336,13 @@ impl Evidence {
         *seen = epoch.max(*seen);
     }
 
-    /// Whether the session that had this epoch may have been moved or ended by an operator, or goes by
+    /// Whether the session that had this epoch may have been moved or ended by an operator, made room, or goes by
     /// another name, which its client may not have heard, and after a grace by that alone.
     #[must_use]
     pub fn may_be_over(&self, epoch: Epoch) -> bool {
         let operated = |session| self.operated.get(session).is_some_and(|seen| epoch <= *seen);
         let over = |session| operated(session) || self.renamed.contains(session);
-        self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
+        self.evicted.contains(&epoch) || self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
     }
 
     /// Whether an epoch came from an operator's move that was asked for of the epoch before it.

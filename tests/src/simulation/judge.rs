@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use stickler_core::document::cluster::WhenFull;
 use stickler_core::ids::{LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
@@ -46,6 +47,7 @@ impl Judge {
             self.verdicts(view);
             self.catalog = Arc::clone(&view.catalog);
         }
+        self.caps(view);
         self.applied = view.applied;
     }
 
@@ -77,7 +79,13 @@ impl Judge {
             }
         };
         match (before, record) {
-            (Some(before), Record::Binding(after)) => self.moved(view, session, &before, after),
+            (Some(before), Record::Binding(after)) => {
+                if before.bound_at != after.bound_at && evicts(view, session) {
+                    // It may have made room in between, and has begun anew.
+                    self.ledger.open().evidence.evicted(before.epoch);
+                }
+                self.moved(view, session, &before, after);
+            }
             (Some(before), Record::Ended(ended)) => self.ended(view, session, &before, ended),
             _ => {}
         }
@@ -125,12 +133,48 @@ impl Judge {
         if wanted || before.epoch != ended.epoch {
             return;
         }
+        if ended.ended_at < earliest && evicts(view, session) {
+            return self.evicted(view, session, before);
+        }
         self.ledger.count("expiries judged");
         if ended.ended_at < earliest {
             self.ledger.violated(format_args!(
                 "I8 OneTime: {session:?} ended at {}, not before {earliest}, and nobody ended it: {before:?}",
                 ended.ended_at
             ));
+        }
+    }
+
+    /// I3: what makes room is the idlest session of its affinity. Only judged where no more than one entry lies
+    /// between two looks.
+    fn evicted(&self, view: &View, session: SessionKey, before: &Binding) {
+        self.ledger.open().evidence.evicted(before.epoch);
+        if view.applied.0 > self.applied.0 + 1 {
+            return;
+        }
+        self.ledger.count("evictions judged");
+        for (other, known) in self.bindings.iter().filter(|(other, _)| other.affinity == session.affinity) {
+            // The entry may have reported a use before it.
+            if let Some(Record::Binding(now)) = view.table.get(other)
+                && now.epoch == known.epoch
+                && now.last_use < before.last_use
+            {
+                self.ledger.violated(format_args!(
+                    "I3 NoUnforcedMove: {session:?} made room, last used at {}, and {other:?} was not used since {}",
+                    before.last_use, now.last_use
+                ));
+            }
+        }
+    }
+
+    /// Caps are exact.
+    fn caps(&self, view: &View) {
+        for affinity in &view.catalog.affinities {
+            let most = view.catalog.affinity(*affinity).and_then(|policy| policy.max_sessions);
+            let sessions = view.counts.of_affinity(*affinity);
+            if let Some(most) = most.filter(|most| sessions > *most) {
+                self.ledger.violated(format_args!("{sessions} sessions of an affinity that may have {most}"));
+            }
         }
     }
 
@@ -166,6 +210,10 @@ impl Judge {
             }
         }
     }
+}
+
+fn evicts(view: &View, session: SessionKey) -> bool {
+    view.catalog.affinity(session.affinity).is_some_and(|policy| policy.when_full == WhenFull::EvictIdlest)
 }
 
 /// Nodes that have reported again, and up: the entry may have another report of theirs before that one.

@@ -16,6 +16,7 @@ use stickler_rt::{Clock, Outside, Seed, Shutdown, TaskSpawner};
 use tokio::sync::mpsc;
 
 use super::document::{host_of, node_file};
+use super::evidence::Overtaken;
 use super::ledger::Ledger;
 use super::observer::{Look, Observer};
 use super::operators::{Operator, Order};
@@ -103,6 +104,17 @@ impl NodeHost {
         });
         found.sort_unstable();
         found
+    }
+
+    /// Whether its state lists this as a conflict; not judged while nothing runs.
+    #[must_use]
+    pub fn lists(&self, overtaken: &Overtaken) -> bool {
+        let Some(cluster) = self.shown().cluster.clone() else { return true };
+        let view = cluster.view();
+        view.catalog.conflicts.newest.iter().any(|conflict| {
+            (conflict.session.key, conflict.node, conflict.epoch)
+                == (overtaken.session, overtaken.node, overtaken.epoch)
+        })
     }
 
     /// Asks something of the process that runs, or the next one.

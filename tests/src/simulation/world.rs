@@ -212,6 +212,7 @@ impl World<'_> {
         } else if now >= settled && *self.season.borrow() == Season::Turmoil {
             self.ledger.note_at(now, "all", "*** has settled");
             self.is_well(now);
+            self.conflicts_are_listed(now);
             self.season.send_replace(Season::Calm);
         } else if now >= settled + CHECKING {
             self.ledger.violated_at(now, "liveness: clients are not done");
@@ -235,6 +236,22 @@ impl World<'_> {
                     "liveness: node {node} has only {up} shops up {SETTLING:?} after the end of faults"
                 );
                 self.ledger.violated_at(now, after);
+            }
+        }
+    }
+
+    /// What a node served without a lease by an epoch that had ended is listed, on every node.
+    fn conflicts_are_listed(&self, now: Duration) {
+        let conflicts = self.ledger.open().evidence.conflicts();
+        for overtaken in conflicts {
+            self.ledger.count("conflicts judged");
+            for (node, host) in &self.nodes {
+                if !host.lists(&overtaken) {
+                    self.ledger.violated_at(
+                        now,
+                        format_args!("node {node} does not list the conflict {overtaken:?}"),
+                    );
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::responses::Answer;
 pub(super) enum Placed {
     /// It has a binding.
     Bound(Located),
-    /// The token that names it is good no more.
+    /// The session that the token names has ended.
     NotThere,
     /// There is no room for it, and the affinity says that its request goes without a session.
     WithoutRoom,
@@ -44,7 +44,9 @@ impl Router {
             Err(refusal @ (BindRefusal::AffinityFull | BindRefusal::TableFull)) => {
                 without_room(routing, refusal)
             }
-            Err(_) if matches!(held, Held::Token { .. }) => Ok(Placed::NotThere),
+            Err(BindRefusal::Ended) if matches!(held, Held::Token { .. }) => Ok(Placed::NotThere),
+            // Its session is still to be had, by and by: a new one would take it from the client.
+            Err(refusal) if matches!(held, Held::Token { .. }) => Err(bind_refused(refusal)),
             Err(_) => self.place_anywhere(routing, session, failed).await,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::{BackendId, Epoch};
 use stickler_core::lease::Footing;
 use stickler_core::routing::Ticket;
@@ -67,7 +68,9 @@ impl IsolatedLedger {
             }
             // A node with a lease has applied what was committed while it was away.
             let view = View::clone(&cluster.view());
-            let mut left = self.take().into_iter().filter(|served| may_conflict(&view, served)).peekable();
+            let reported =
+                |served: &Served| may_conflict(&view, served) && !deliberate::active(Fault::ForgetConflicts);
+            let mut left = self.take().into_iter().filter(reported).peekable();
             while left.peek().is_some() {
                 let served: Vec<Served> = left.by_ref().take(AT_ONCE).collect();
                 let report = ServedIsolated { node: cluster.node(), served };

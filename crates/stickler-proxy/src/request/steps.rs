@@ -235,7 +235,7 @@ impl Router {
                     self.admit(routing)?;
                     known = match self.place(routing, session, held, failed).await? {
                         Placed::Bound(located) => Some((located, session)),
-                        // The token was good no more: whoever sent it is a new client.
+                        // The token brings nothing back: whoever sent it is a new client.
                         Placed::NotThere => {
                             recognised = Cow::Owned(recognised.without_unrecorded());
                             None
