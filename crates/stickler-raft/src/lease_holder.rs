@@ -22,8 +22,12 @@ const RENEWAL: Duration = LEASE.checked_div(5).expect("5 is not 0");
 /// How soon after a denial the node asks again.
 const AFTER_DENIAL: Duration = Duration::from_millis(25);
 
-/// Longest wait for an answer before the attempt counts as failed.
+/// Longest wait for an answer before the attempt counts as failed, where answers usually come soon.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Longest wait for an answer before the leader is asked anew. One that comes later is still worth something: a
+/// lease counts from the request.
+const LONGEST_WAIT: Duration = LEASE.checked_div(2).expect("2 is not 0");
 
 /// Failed attempts in a row after which the node knows that it can't reach a leader.
 const FAILURES: u32 = 3;
@@ -43,8 +47,13 @@ pub(crate) struct LeaseHolder {
     pub(crate) leader: watch::Receiver<Option<NodeId>>,
     pub(crate) office: OfficeHandle,
     pub(crate) links: Arc<Links>,
-    /// Told the leader whose connection broke.
+    /// Told the leader whose connection broke, or who does not answer.
     pub(crate) lost_leader: mpsc::Sender<NodeId>,
+}
+
+/// How long to wait for a leader that is far away, by how long its last answer took.
+fn patience(last: Duration) -> Duration {
+    (last * 2).clamp(PATIENCE, LONGEST_WAIT)
 }
 
 /// How a conversation with a leader ended.
@@ -94,16 +103,20 @@ impl LeaseHolder {
                 self.failed(&mut failures, attempt);
                 continue;
             };
-            match self.follow(conversation, &mut failures).await {
+            match self.follow(leader, conversation, &mut failures).await {
                 Ended::LeaderChanged => {}
                 Ended::Lost => {
-                    if leader != self.own {
-                        let _ = self.lost_leader.try_send(leader);
-                    }
+                    self.say_lost(leader);
                     tokio::time::sleep(AFTER_FAILURE).await;
                     self.failed(&mut failures, attempt);
                 }
             }
+        }
+    }
+
+    fn say_lost(&self, leader: NodeId) {
+        if leader != self.own {
+            let _ = self.lost_leader.try_send(leader);
         }
     }
 
@@ -142,15 +155,26 @@ impl LeaseHolder {
     }
 
     /// Renews the lease with one leader until that ends.
-    async fn follow(&mut self, mut conversation: Conversation, failures: &mut u32) -> Ended {
+    async fn follow(&mut self, leader: NodeId, mut conversation: Conversation, failures: &mut u32) -> Ended {
         let mut applied = self.published.applied();
         let mut reported = LogIndex(0);
         let mut ask_at = self.clock.now();
         let mut unanswered: Option<Attempt> = None;
+        let mut patience = PATIENCE;
+        let mut warned = false;
         loop {
             let now = self.clock.now();
-            if unanswered.is_some_and(|asked| now.since(asked.began) >= PATIENCE) {
-                return Ended::Lost;
+            if let Some(asked) = unanswered {
+                let waited = now.since(asked.began);
+                if waited >= LONGEST_WAIT {
+                    return Ended::Lost;
+                }
+                if waited >= patience && !warned {
+                    // Whoever knows better will refuse the election. The answer may only be late.
+                    self.say_lost(leader);
+                    self.failed(failures, asked);
+                    warned = true;
+                }
             }
             let progress = *applied.borrow_and_update();
             if unanswered.is_none() && ask_at <= now {
@@ -159,12 +183,14 @@ impl LeaseHolder {
                 }
                 reported = progress.index;
                 unanswered = Some(self.attempt());
+                warned = false;
             } else if progress.ended_epoch > reported {
                 // Somebody waits for the stable index to come this far.
                 let _ = conversation.outgoing.try_send(self.report(progress));
                 reported = progress.index;
             }
-            let wake_at = unanswered.map_or(ask_at, |asked| asked.began + PATIENCE);
+            let wait = if warned { LONGEST_WAIT } else { patience };
+            let wake_at = unanswered.map_or(ask_at, |asked| asked.began + wait);
             tokio::select! {
                 biased;
                 changed = self.leader.changed() => {
@@ -180,7 +206,9 @@ impl LeaseHolder {
                         } else if answer.granted != Err(Denial::NotLeading) {
                             *failures = 0;
                         }
-                        unanswered = None;
+                        if let Some(asked) = unanswered.take() {
+                            patience = self::patience(self.clock.now().since(asked.began));
+                        }
                         ask_at = self.clock.now() + self.take(&answer);
                     }
                     Some(LeaseNews::Stable(stable)) => self.published.announce_stable(stable),
