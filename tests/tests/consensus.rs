@@ -1,10 +1,13 @@
 //! Promises of the replicated store, on three nodes with real files and sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use futures::FutureExt;
 use stickler_core::ids::{KeyHash, NodeId};
 use stickler_core::state::{BindOutcome, SessionKey};
 use stickler_raft::HandOverError;
+use stickler_rt::Clock;
 use stickler_tests::cluster::{TestCluster, affinity, place, until};
 use stickler_tests::{documents, log};
 
@@ -138,4 +141,30 @@ async fn all_nodes_at_one_index_have_one_state_hash() {
         hashes.push((status.applied, status.state_hash));
     }
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_time_goes_on_while_leadership_goes_round_and_nobody_writes() {
+    let cluster = with_document().await;
+    let clock = Clock::start();
+    // An entry of now says what time it is in the cluster.
+    let time = async |key| {
+        let (_, node) = cluster.nodes().next().unwrap();
+        let before = clock.now();
+        place(node, key).await.unwrap();
+        (before, node.view().time, clock.now())
+    };
+    let (beginning, first, began) = time(1).await;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let leader = cluster.leader().await;
+        let next = NodeId(1 + leader.0 % 3);
+        // One that is asked too soon after the last says no.
+        until("the next one leads", || cluster.node(next).hand_over(Some(next)).map(Result::ok)).await;
+    }
+    let (ending, last, ended) = time(2).await;
+    let passed = last.since(first);
+    // As much as has passed, but for what the leases leave open; never more.
+    assert!(passed >= ending.since(began) * 3 / 4, "{passed:?} of {:?}", ending.since(began));
+    assert!(passed <= ended.since(beginning), "{passed:?} of {:?}", ended.since(beginning));
 }

@@ -244,6 +244,9 @@ impl LeaseHolder {
         }
         match answer.granted {
             Ok(length) => {
+                if let Some(time) = answer.time {
+                    self.published.granted_at(time, self.clock.now().0, answer.reading + length);
+                }
                 let late = deliberate::active(Fault::LeaseFromReceipt);
                 self.published.lease(if late { self.clock.now().0 } else { answer.reading } + length);
                 RENEWAL

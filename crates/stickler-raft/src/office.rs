@@ -136,7 +136,7 @@ impl OfficeOwner {
         if held.is_none() && applied.term == metrics.current_term {
             let began = self.clock.now();
             let again = deliberate::active(Fault::RestartClusterTime);
-            let base = if again { ClusterTime(0) } else { self.published.view().time };
+            let base = if again { ClusterTime(0) } else { self.published.time_of_office(began.0) };
             let term = Term { number: metrics.current_term, first_entry: applied.index, base, began };
             // What an earlier leader announced is in the log's stamps at the least.
             let known = self.published.stable().max(self.published.view().stable);

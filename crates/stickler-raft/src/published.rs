@@ -1,8 +1,8 @@
 //! What a node's parts publish to each other and to its workers: the view of the applied state, how far it
 //! has come, and on what footing the node stands. Readers never wait for a writer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -35,6 +35,8 @@ pub(crate) struct Published {
     /// The catalog alone, for those whom bindings don't concern.
     catalog: watch::Sender<Arc<Catalog>>,
     footing: FootingCell,
+    /// What came with the last lease; for whoever leads next.
+    granted: Mutex<Option<Granted>>,
     /// Raised whenever something changed that a held request may wait for.
     changes: watch::Sender<u64>,
 }
@@ -50,6 +52,16 @@ struct FootingCell {
     stable: AtomicU64,
     /// Cluster time minus the node's clock, in milliseconds (two's complement).
     time_offset: AtomicU64,
+}
+
+/// Cluster time as the leader had it when it granted a lease, at the earliest.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    time: ClusterTime,
+    /// When the answer came, by the node's clock.
+    at: Duration,
+    /// When the lease ends: no leader is known to have been in office for longer.
+    until: Duration,
 }
 
 /// The bit of `heard` that says that the node is isolated.
@@ -72,6 +84,7 @@ impl Published {
             view: ArcSwap::from_pointee(view),
             applied: watch::Sender::default(),
             footing,
+            granted: Mutex::default(),
             changes: watch::Sender::default(),
         }
     }
@@ -115,6 +128,21 @@ impl Published {
         self.footing.lease_until.fetch_max(nanoseconds(until), Ordering::Release);
         self.heard_leader();
         self.wake();
+    }
+
+    /// The leader said with a lease what time it is in the cluster. The answer came at `now`.
+    pub(crate) fn granted_at(&self, time: ClusterTime, now: Duration, until: Duration) {
+        let granted = Granted { time, at: now, until };
+        *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = Some(granted);
+    }
+
+    /// Cluster time from which an office goes on that begins now: the log's, or what has passed by this node's clock
+    /// since the last leader told it, as long as that one's lease lasts. Entries are rare while sessions are only
+    /// used, and what passes between the last one and the next leader's first would not count.
+    pub(crate) fn time_of_office(&self, now: Duration) -> ClusterTime {
+        let granted = *self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = granted.map(|told| told.time + now.min(told.until).saturating_sub(told.at));
+        self.view().time.max(told.unwrap_or_default())
     }
 
     /// There is a leader: it answered, if only to deny a lease, or new entries come from it. The node is not
