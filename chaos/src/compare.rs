@@ -14,7 +14,6 @@ use crate::history::{EVENTS, FORMAT, History, RunFile};
 use crate::identifier::Door;
 use crate::oracle::placement::{Stretch, placements};
 use crate::rig::haproxy::Haproxy;
-use crate::rig::plan::Layout;
 use crate::rig::{NODES, Rig, RigError, Setting};
 use crate::scenario::{ScenarioError, Stage};
 use crate::workload::{Board, Caller, Held, Scene, Wanted};
@@ -119,7 +118,7 @@ async fn start(stage: &Stage, name: &str) -> Result<(System, String), ScenarioEr
         let version = haproxy.version.clone();
         return Ok((System::Haproxy(haproxy), version));
     }
-    let setting = Setting { backends: BACKENDS, layout: Layout::Direct, breakable: true, recorder: None };
+    let setting = Setting { breakable: true, ..Setting::plain(BACKENDS) };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let status = rig.admin(0).status().await.map_err(RigError::from)?;
     Ok((System::Stickler(Box::new(rig)), format!("Stickler {}", status.version)))

@@ -10,9 +10,10 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListSessionsRequest,
-    MoveSessionRequest, Session, SessionRule, SetBackendAdminRequest, ShowDocumentRequest,
-    ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest, UnbindSessionsRequest,
+    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListKeysRequest,
+    ListSessionsRequest, MoveSessionRequest, RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest,
+    ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest,
+    UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -103,6 +104,15 @@ impl Admin {
     pub(crate) async fn hand_over(&mut self, to: u64) -> Result<(), AdminError> {
         let handed_over = self.client.hand_over(within(TIMEOUT, HandOverRequest { to })).await;
         handed_over.map(drop).map_err(|status| self.error(&status))
+    }
+
+    /// Adds a key that seals Stickler's cookie, unless somebody else has added one meanwhile: its number.
+    pub(crate) async fn rotate_key(&mut self) -> Result<u32, AdminError> {
+        let listed = self.client.list_keys(within(TIMEOUT, ListKeysRequest {})).await;
+        let keys = listed.map_err(|status| self.error(&status))?.into_inner().keys;
+        let expected_key = keys.iter().map(|key| key.id).max().unwrap_or(0);
+        let reply = self.client.rotate_key(within(TIMEOUT, RotateKeyRequest { expected_key })).await;
+        reply.map(|reply| reply.into_inner().key).map_err(|status| self.error(&status))
     }
 
     /// The backends, with the cluster's verdict on each.

@@ -1,16 +1,18 @@
 //! A backend: keeps sessions as applications do, says who it is, and reports to the witness by which epoch
 //! each request came.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -71,7 +73,18 @@ struct Application {
     run: u64,
     witness: Arc<Witness>,
     pace: watch::Sender<Pace>,
+    /// How many things are in each cart, in this backend's memory alone.
+    carts: Mutex<HashMap<String, u64>>,
 }
+
+/// A request with this header puts a thing into the cart of that name; the answer's header [`ITEMS`] says how many
+/// there are now.
+pub(crate) const CART: &str = "x-cart";
+/// See [`CART`].
+pub(crate) const ITEMS: &str = "x-items";
+/// A request's header whose name begins like this is in the answer, without it. `{backend}` in its value becomes the
+/// backend's name.
+pub(crate) const ANSWER: &str = "x-answer-";
 
 impl Backend {
     pub(super) fn new(name: String, address: SocketAddr, run: u64, witness: Arc<Witness>) -> Self {
@@ -83,6 +96,7 @@ impl Backend {
             run,
             witness,
             pace: watch::Sender::default(),
+            carts: Mutex::default(),
         };
         Self { name, address, application: Arc::new(application), serving: None }
     }
@@ -202,6 +216,7 @@ impl Application {
                 self.witness.saw(key, epoch, &self.name);
             }
         }
+        self.do_as_asked(request.headers(), headers);
         let door = Door::of_path(request.uri().path());
         if door == Door::Socket && request.headers().contains_key(UPGRADE) {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -210,13 +225,30 @@ impl Application {
             *answer.body_mut() = Full::default();
             return answer;
         }
-        if door == Door::Own && !carries_session(request.headers()) {
+        if request.uri().path() == Door::Own.path() && !carries_session(request.headers()) {
             let number = self.created.fetch_add(1, Ordering::Relaxed);
             let cookie =
                 format!("SHOPSESSION={}{CREATED_BY}{:x}-{number}; Path=/; HttpOnly", self.name, self.run);
             headers.insert(SET_COOKIE, cookie.try_into().expect("names and numbers can stand in a header"));
         }
         answer
+    }
+
+    fn do_as_asked(&self, asked: &HeaderMap, headers: &mut HeaderMap) {
+        if let Some(cart) = asked.get(CART).and_then(|cart| cart.to_str().ok()) {
+            let mut carts = self.carts.lock().unwrap_or_else(PoisonError::into_inner);
+            let items = carts.entry(cart.to_owned()).or_insert(0);
+            *items += 1;
+            headers.insert(ITEMS, HeaderValue::from(*items));
+        }
+        for (name, value) in asked {
+            let wanted = name.as_str().strip_prefix(ANSWER).and_then(|name| name.parse::<HeaderName>().ok());
+            let value = value.to_str().map(|value| value.replace("{backend}", &self.name));
+            let value = value.ok().and_then(|value| HeaderValue::try_from(value).ok());
+            if let (Some(name), Some(value)) = (wanted, value) {
+                headers.append(name, value);
+            }
+        }
     }
 }
 

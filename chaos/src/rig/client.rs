@@ -145,7 +145,22 @@ impl Client {
         };
         let request = request.body(Empty::new()).expect("paths and identifiers of a run make valid requests");
         let (status, headers) = self.send(request).await?;
-        Ok(read_answer(door, status, &headers))
+        Ok(read_answer(door.cookie(), status, &headers))
+    }
+
+    /// A request of any target with these headers, and what came back: read, with the cookie of this name as what is
+    /// revealed, and as it was.
+    pub(crate) async fn ask(
+        &mut self,
+        target: &str,
+        headers: &[(&str, String)],
+        cookie: Option<&str>,
+    ) -> Result<(Answer, HeaderMap), VisitError> {
+        let request = Request::get(target).header(HOST, self.node.to_string());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let request = request.body(Empty::new()).expect("targets and headers of a run make valid requests");
+        let (status, headers) = self.send(request).await?;
+        Ok((read_answer(cookie, status, &headers), headers))
     }
 
     /// The status of a GET, for pages that are not the backends'.
@@ -180,7 +195,7 @@ impl Client {
             .expect("a session's name makes a valid request");
         let connection = self.connection.as_mut().expect("it was connected in the line above");
         let response = connection.sender.send_request(request).await?;
-        let answer = read_answer(Door::Socket, response.status(), response.headers());
+        let answer = read_answer(None, response.status(), response.headers());
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok((answer, None));
         }
@@ -229,9 +244,9 @@ impl OpenSocket {
     }
 }
 
-fn read_answer(door: Door, status: StatusCode, headers: &HeaderMap) -> Answer {
+fn read_answer(cookie: Option<&str>, status: StatusCode, headers: &HeaderMap) -> Answer {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let revealed = door.cookie().and_then(|cookie| {
+    let revealed = cookie.and_then(|cookie| {
         let lines = headers.get_all(SET_COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.filter_map(|line| line.split(';').next()?.trim().split_once('='));
         pairs.filter(|(name, _)| *name == cookie).map(|(_, value)| value.to_owned()).next_back()
@@ -259,7 +274,7 @@ mod tests {
         headers.insert("stickler-epoch", HeaderValue::from_static("17"));
         headers.append(SET_COOKIE, HeaderValue::from_static("OTHER=1; Path=/"));
         headers.append(SET_COOKIE, HeaderValue::from_static("SHOPSESSION=abc; Path=/; HttpOnly"));
-        let answer = read_answer(Door::Own, StatusCode::OK, &headers);
+        let answer = read_answer(Door::Own.cookie(), StatusCode::OK, &headers);
         let expected = Answer {
             status: 200,
             backend: "web-1".to_owned(),
@@ -268,6 +283,6 @@ mod tests {
             ..Answer::default()
         };
         assert_eq!(answer, expected);
-        assert_eq!(read_answer(Door::Token, StatusCode::OK, &headers).revealed, None);
+        assert_eq!(read_answer(Door::Token.cookie(), StatusCode::OK, &headers).revealed, None);
     }
 }

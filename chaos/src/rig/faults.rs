@@ -1,6 +1,8 @@
 //! What can be done to a cluster under test. Each of these returns at once; how long it lasts, and what it is
 //! mixed with, is decided elsewhere.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use super::admin::Admin;
@@ -66,6 +68,16 @@ impl Rig {
     /// Breaks or mends one direction of a way.
     pub(crate) fn set_way(&mut self, from: End, to: End, condition: Condition) -> Result<(), RigError> {
         Ok(self.network.set(from, to, condition)?)
+    }
+
+    /// All that the other nodes send to this one arrives so much later: entries that are replicated, and answers.
+    pub(crate) fn delay_replication(&mut self, index: usize, delay: Duration) -> Result<(), RigError> {
+        let late = End::Node(self.nodes[index].plan.id);
+        let others = self.nodes.iter().map(|node| End::Node(node.plan.id)).filter(|end| *end != late);
+        for other in others.collect::<Vec<_>>() {
+            self.network.set(other, late, Condition::Slow { delay, rate: None })?;
+        }
+        Ok(())
     }
 
     /// How the ways between nodes are that no other fault has broken.

@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod document;
 pub(crate) mod faults;
 pub(crate) mod haproxy;
 pub(crate) mod home;
@@ -31,6 +32,7 @@ use crate::scenario::Stage;
 use admin::{Admin, AdminError, Listed};
 use backend::Backend;
 use client::Client;
+use document::Document;
 use network::link::{Links, source_of};
 use network::namespaces::{NamespaceError, Namespaces};
 use network::{End, Network};
@@ -100,12 +102,15 @@ pub(crate) struct Setting {
     pub breakable: bool,
     /// Where what backends see goes.
     pub recorder: Option<Recorder>,
+    /// What the cluster is told to do.
+    pub document: Document,
 }
 
 impl Setting {
     /// Nodes and backends, and nothing in between.
-    pub(crate) const fn plain(backends: usize) -> Self {
-        Self { backends, layout: Layout::Direct, breakable: false, recorder: None }
+    pub(crate) fn plain(backends: usize) -> Self {
+        let document = Document::shop();
+        Self { backends, layout: Layout::Direct, breakable: false, recorder: None, document }
     }
 }
 
@@ -141,7 +146,7 @@ impl Rig {
         let mut failed = None;
         for start in 1..=STARTS {
             let mut rig = Self::prepare(stage, setting, start)?;
-            match rig.found().await {
+            match rig.found(&setting.document).await {
                 Ok(()) => return Ok(rig),
                 Err(error @ (RigError::System(_) | RigError::Ended { .. })) => failed = Some(error),
                 Err(error) => return Err(error),
@@ -191,7 +196,7 @@ impl Rig {
             nodes.push(Node::new(node.clone(), launch));
             machines.extend(machine);
         }
-        fs::write(plan.directory.join("cluster.toml"), plan.cluster_text())?;
+        fs::write(plan.directory.join("cluster.toml"), plan.cluster_text(&setting.document))?;
         let witness = Arc::new(setting.recorder.clone().map(Witness::recording).unwrap_or_default());
         let run = stage.seed.child("identifiers").rng().random();
         let backends = plan
@@ -223,7 +228,7 @@ impl Rig {
         }
     }
 
-    async fn found(&mut self) -> Result<(), RigError> {
+    async fn found(&mut self, document: &Document) -> Result<(), RigError> {
         self.join_links();
         for backend in 0..self.backends.len() {
             self.start_backend(backend).await?;
@@ -231,7 +236,7 @@ impl Rig {
         for node in 0..self.nodes.len() {
             self.restart(node)?;
         }
-        let text = self.plan.cluster_text();
+        let text = self.plan.cluster_text(document);
         self.until("the cluster takes its document", async |rig| {
             rig.admins[0].apply(&text).await.map_err(|error| error.to_string())
         })

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::admin::AdminPlace;
+use super::document::Document;
 use super::network::namespaces::{backend_at, node_at};
 
 /// Ports that one node needs: four of its own, and two for the links before it.
@@ -144,14 +145,13 @@ impl Plan {
         text
     }
 
-    /// What stands in the cluster document: one pool behind several routes, each of which recognises sessions
-    /// in another way. No session expires during a run.
-    pub(super) fn cluster_text(&self) -> String {
-        let mut text = BEFORE_BACKENDS.to_owned();
+    /// What stands in the cluster document.
+    pub(super) fn cluster_text(&self, document: &Document) -> String {
+        let mut text = document.before_backends.clone();
         for BackendPlan { name, address, .. } in &self.backends {
             let _ = write!(text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n\n");
         }
-        text.push_str(AFTER_BACKENDS);
+        text.push_str(&document.after_backends);
         text
     }
 }
@@ -193,108 +193,3 @@ impl NodePlan {
 fn own_address(id: u64) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 2, u8::try_from(id).unwrap_or(0))
 }
-
-const BEFORE_BACKENDS: &str = r#"version = 1
-
-[limits]
-debug_headers = true
-
-[[listener]]
-name = "public"
-address = "127.0.0.1:0"
-
-[[pool]]
-name = "web"
-
-[pool.check]
-path = "/health"
-interval = "500ms"
-timeout = "500ms"
-
-"#;
-
-const AFTER_BACKENDS: &str = r#"[[affinity]]
-name = "own"
-idle_timeout = "2h"
-
-[[affinity.by]]
-method = "application-cookie"
-name = "SHOPSESSION"
-
-[[affinity]]
-name = "token"
-idle_timeout = "2h"
-
-[[affinity.by]]
-method = "cookie"
-
-[[affinity]]
-name = "header"
-idle_timeout = "2h"
-
-[[affinity.by]]
-method = "header"
-name = "X-Session"
-
-[[affinity]]
-name = "strict"
-idle_timeout = "2h"
-when_isolated = "refuse"
-
-[[affinity.by]]
-method = "header"
-name = "X-Session"
-
-[[affinity]]
-name = "source"
-idle_timeout = "2h"
-when_isolated = "refuse"
-
-[[affinity.by]]
-method = "source-address"
-
-[[affinity]]
-name = "socket"
-idle_timeout = "2h"
-when_isolated = "refuse"
-alias_grace = "2s"
-
-[[affinity.by]]
-method = "header"
-name = "X-Session"
-
-[[route]]
-name = "own"
-pool = "web"
-affinity = "own"
-
-[[route]]
-name = "token"
-path_prefix = "/token"
-pool = "web"
-affinity = "token"
-
-[[route]]
-name = "header"
-path_prefix = "/api"
-pool = "web"
-affinity = "header"
-
-[[route]]
-name = "strict"
-path_prefix = "/strict"
-pool = "web"
-affinity = "strict"
-
-[[route]]
-name = "source"
-path_prefix = "/from"
-pool = "web"
-affinity = "source"
-
-[[route]]
-name = "socket"
-path_prefix = "/socket"
-pool = "web"
-affinity = "socket"
-"#;

@@ -50,6 +50,8 @@ pub(crate) struct Control {
     file: File,
     change: u64,
     line: Line,
+    /// Seconds by which the time of day is ahead.
+    wall: i64,
 }
 
 /// A clock's reading over true time: `true + base + (true - anchor) * rate`.
@@ -75,7 +77,7 @@ impl Control {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
         file.set_len(CONTROL)?;
-        Ok(Self { file, change: 0, line: Line::default() })
+        Ok(Self { file, change: 0, line: Line::default(), wall: 0 })
     }
 
     fn put(&self, place: u64, value: i64) -> io::Result<()> {
@@ -101,7 +103,21 @@ impl Control {
     pub(crate) fn set_clock_rate(&mut self, millionths: i64) -> io::Result<()> {
         let now = clock_gettime(ClockId::Monotonic);
         let now = now.tv_sec * 1_000_000_000 + now.tv_nsec;
-        self.line = Line { anchor: now, base: self.line.ahead(now), rate: millionths };
+        self.put_line(Line { anchor: now, base: self.line.ahead(now), rate: millionths })
+    }
+
+    /// So many seconds have gone by on both clocks of a node that does not run: it finds them when it starts.
+    pub(crate) fn pass_while_stopped(&mut self, seconds: i64) -> io::Result<()> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+        let base = self.line.ahead(now) + seconds * 1_000_000_000;
+        self.put_line(Line { anchor: now, base, rate: self.line.rate })?;
+        self.wall += seconds;
+        self.set_wall_clock_ahead(self.wall)
+    }
+
+    fn put_line(&mut self, line: Line) -> io::Result<()> {
+        self.line = line;
         // An odd number tells readers to look again.
         self.next_change()?;
         self.put(4, self.line.anchor)?;
@@ -116,7 +132,8 @@ impl Control {
     }
 
     /// From now on the time of day is ahead by so many seconds; negative is behind.
-    pub(crate) fn set_wall_clock_ahead(&self, seconds: i64) -> io::Result<()> {
+    pub(crate) fn set_wall_clock_ahead(&mut self, seconds: i64) -> io::Result<()> {
+        self.wall = seconds;
         self.put(7, seconds * 1_000_000_000)
     }
 }

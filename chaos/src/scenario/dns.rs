@@ -49,7 +49,7 @@ struct Seen {
 
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
-    let setting = Setting { backends: 3, layout: Layout::OnePort, breakable: false, recorder: None };
+    let setting = Setting { layout: Layout::OnePort, ..Setting::plain(3) };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let addresses: Vec<Ipv4Addr> = rig.addresses().iter().filter_map(ipv4).collect();
     let names = Arc::new(Names::start(&stage.outside, &stage.directory, &addresses).await?);

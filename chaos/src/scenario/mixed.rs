@@ -52,13 +52,13 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let recorder =
         Recorder::begin(&stage.directory.join(EVENTS), &stage.outside.clock).map_err(RigError::from)?;
     let setting = Setting {
-        backends: BACKENDS,
         layout: match stage.network {
             NetworkKind::Links => Layout::Links,
             NetworkKind::Namespaces => Layout::Namespaces,
         },
         breakable: true,
         recorder: Some(recorder.clone()),
+        ..Setting::plain(BACKENDS)
     };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let faults = chosen(stage, &rig)?;

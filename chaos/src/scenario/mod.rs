@@ -2,12 +2,16 @@
 
 mod away;
 mod away_snapshot;
+mod clocks;
+mod crawlers;
 mod dns;
 mod drain;
 mod elections;
 mod kill_all;
 mod mixed;
 mod race;
+mod race_methods;
+mod rotate_keys;
 mod routing;
 mod steady;
 
@@ -24,11 +28,15 @@ use crate::rig::network::NetworkKind;
 /// Every scenario, in the order of `list`.
 pub(crate) const ALL: &[Scenario] = &[
     race::SCENARIO,
+    race_methods::SCENARIO,
+    rotate_keys::SCENARIO,
     kill_all::SCENARIO,
     elections::SCENARIO,
     away::SCENARIO,
     away_snapshot::SCENARIO,
     steady::SCENARIO,
+    clocks::SCENARIO,
+    crawlers::SCENARIO,
     drain::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,

@@ -1,0 +1,164 @@
+//! The cluster documents of scenarios, around the backends of a plan. Pure.
+
+use std::time::Duration;
+
+/// A cluster document without its backends.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(super) before_backends: String,
+    pub(super) after_backends: String,
+}
+
+/// An affinity behind a route of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door<'a> {
+    /// What both are called.
+    pub name: &'a str,
+    /// Where its requests go.
+    pub path_prefix: &'a str,
+    /// The affinity's tables, from `[[affinity.by]]` on.
+    pub methods: &'a str,
+}
+
+/// No session expires during a run.
+const FOR_EVER: Duration = Duration::from_secs(2 * 3600);
+
+impl Document {
+    /// One pool behind several routes, each of which recognises sessions in another way: those of
+    /// [`identifier::Door`](crate::identifier::Door).
+    pub(crate) fn shop() -> Self {
+        Self::shop_with(FOR_EVER)
+    }
+
+    /// The same, where sessions end when they were not used for so many whole seconds.
+    pub(crate) fn shop_with(idle_timeout: Duration) -> Self {
+        let idle = format!("{}s", idle_timeout.as_secs());
+        Self { before_backends: before_backends(""), after_backends: SHOP.replace("{idle}", &idle) }
+    }
+
+    /// One pool behind these doors. Clients are known by what proxies of this machine say of them.
+    pub(crate) fn of(doors: &[Door<'_>]) -> Self {
+        let of_one = |Door { name, path_prefix, methods }: &Door<'_>| {
+            format!(
+                "[[affinity]]\nname = \"{name}\"\nidle_timeout = \"{}s\"\n\n{methods}\n\n\
+                 [[route]]\nname = \"{name}\"\npath_prefix = \"{path_prefix}\"\npool = \"web\"\naffinity = \"{name}\"\n\n",
+                FOR_EVER.as_secs()
+            )
+        };
+        Self {
+            before_backends: before_backends(BEHIND_PROXIES),
+            after_backends: doors.iter().map(of_one).collect(),
+        }
+    }
+}
+
+const BEHIND_PROXIES: &str = "trusted_proxies = [\"127.0.0.0/8\"]\nclient_address = \"x-forwarded-for\"\n";
+
+fn before_backends(listener: &str) -> String {
+    BEFORE_BACKENDS.replace("{listener}", listener)
+}
+
+const BEFORE_BACKENDS: &str = r#"version = 1
+
+[limits]
+debug_headers = true
+
+[[listener]]
+name = "public"
+address = "127.0.0.1:0"
+{listener}
+[[pool]]
+name = "web"
+
+[pool.check]
+path = "/health"
+interval = "500ms"
+timeout = "500ms"
+
+"#;
+
+const SHOP: &str = r#"[[affinity]]
+name = "own"
+idle_timeout = "{idle}"
+
+[[affinity.by]]
+method = "application-cookie"
+name = "SHOPSESSION"
+
+[[affinity]]
+name = "token"
+idle_timeout = "{idle}"
+
+[[affinity.by]]
+method = "cookie"
+
+[[affinity]]
+name = "header"
+idle_timeout = "{idle}"
+
+[[affinity.by]]
+method = "header"
+name = "X-Session"
+
+[[affinity]]
+name = "strict"
+idle_timeout = "{idle}"
+when_isolated = "refuse"
+
+[[affinity.by]]
+method = "header"
+name = "X-Session"
+
+[[affinity]]
+name = "source"
+idle_timeout = "{idle}"
+when_isolated = "refuse"
+
+[[affinity.by]]
+method = "source-address"
+
+[[affinity]]
+name = "socket"
+idle_timeout = "{idle}"
+when_isolated = "refuse"
+alias_grace = "2s"
+
+[[affinity.by]]
+method = "header"
+name = "X-Session"
+
+[[route]]
+name = "own"
+pool = "web"
+affinity = "own"
+
+[[route]]
+name = "token"
+path_prefix = "/token"
+pool = "web"
+affinity = "token"
+
+[[route]]
+name = "header"
+path_prefix = "/api"
+pool = "web"
+affinity = "header"
+
+[[route]]
+name = "strict"
+path_prefix = "/strict"
+pool = "web"
+affinity = "strict"
+
+[[route]]
+name = "source"
+path_prefix = "/from"
+pool = "web"
+affinity = "source"
+
+[[route]]
+name = "socket"
+path_prefix = "/socket"
+pool = "web"
+affinity = "socket"
+"#;
