@@ -300,6 +300,9 @@ mod tests {
         assert!((86_400..90_000).contains(&(seconds(&machine) - before)));
         machine.control.set_wall_clock_ahead(0).unwrap();
         assert!((0..3_600).contains(&(seconds(&machine) - before)));
+        machine.control.pass_while_stopped(7_200).unwrap();
+        assert!((7_200..10_800).contains(&(seconds(&machine) - before)));
+        assert_eq!(machine.control.line.ahead(i64::MAX / 2), 7_200 * 1_000_000_000);
         machine.control.set_clock_rate(20_000).unwrap();
         assert_eq!(machine.control.line.rate, 20_000);
     }
