@@ -131,13 +131,74 @@ fn a_handle_or_a_header_names_a_cart_of_its_own() {
     }
 }
 
+const HANDLE: &str = "0123456789abcdef0123456789abcdef";
+
+/// The headers of a request to `/api`, as a node forwards it by this epoch.
+fn forwarded(epoch: &str) -> [(&str, &str); 3] {
+    [("X-Session", "mine"), ("stickler-session", HANDLE), ("stickler-epoch", epoch)]
+}
+
+#[test]
+fn a_request_that_was_overtaken_is_refused_and_changes_nothing() {
+    let shop = Shop::start("web-1");
+    // What begins a session may come before it has an epoch.
+    let first = shop.ask("POST", "/api/cart", &forwarded("7")[..2], "item=tea&number=1");
+    assert_eq!(first.cart()["count"], 1);
+    assert_eq!(shop.ask("GET", "/api/cart", &forwarded("7"), "").cart()["count"], 1);
+    shop.ask("GET", "/api/cart", &forwarded("9"), "").cart();
+    for overtaken in [&forwarded("8")[..], &forwarded("7"), &forwarded("7")[..2]] {
+        for (method, body) in [("POST", "item=bread&number=2"), ("GET", "")] {
+            let refused = shop.ask(method, "/api/cart", overtaken, body);
+            assert_eq!(refused.status, 412, "{method} by {overtaken:?}: {}", refused.body);
+            assert!(refused.body.contains("overtaken by epoch 9"), "{}", refused.body);
+        }
+    }
+    // It was away and is back: a later epoch simply goes on.
+    let back = shop.ask("POST", "/api/cart", &forwarded("12"), "item=honey&number=3").cart();
+    assert_eq!(back["items"].as_array().unwrap().len(), 2, "{back}");
+    // Whoever does not come through a node is not fenced.
+    assert_eq!(shop.ask("GET", "/api/cart", &forwarded("")[..1], "").cart()["count"], 2);
+}
+
+#[test]
+fn a_shop_that_a_session_has_left_can_not_order_for_it_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let till = ["--till", directory.path().to_str().unwrap()];
+    let [old, new] = ["web-1", "web-2"].map(|name| Shop::start_with(name, &till));
+    for shop in [&old, &new] {
+        shop.ask("POST", "/api/cart", &forwarded("3"), "item=tea&number=1");
+    }
+    let ordered = old.ask("POST", "/api/orders", &forwarded("3"), "number=1").cart();
+    assert_eq!(
+        ordered["orders"][0],
+        serde_json::json!({"number": 1, "backend": "web-1", "epoch": 3, "items": ["tea"]})
+    );
+    // Looking is enough: what is shown now can't be changed from before.
+    assert_eq!(new.ask("GET", "/api/orders", &forwarded("5"), "").cart()["orders"], ordered["orders"]);
+    // The old shop itself has seen nothing of the new epoch.
+    let late = old.ask("POST", "/api/orders", &forwarded("3"), "number=2");
+    assert_eq!((late.status, late.header("x-backend")), (412, Some("web-1")), "{}", late.body);
+    assert_eq!(new.ask("POST", "/api/orders", &forwarded("5"), "number=2").cart()["orders"][1]["epoch"], 5);
+    let again = new.ask("POST", "/api/orders", &forwarded("5"), "number=2").cart();
+    assert_eq!(again["orders"].as_array().unwrap().len(), 2, "{again}");
+    let back = old.ask("POST", "/api/orders", &forwarded("6"), "").cart();
+    assert_eq!(back["orders"][2]["backend"], "web-1");
+
+    let without = Shop::start("web-3");
+    assert_eq!(without.ask("GET", "/api/orders", &forwarded("5"), "").status, 404);
+    for (headers, status) in [(&forwarded("9")[..1], 400), (&forwarded("9"), 409)] {
+        let path = if status == 409 { "/orders" } else { "/api/orders" };
+        assert_eq!(new.ask("POST", path, headers, "").status, status, "{headers:?}");
+    }
+}
+
 #[test]
 fn a_browser_that_adds_an_item_is_led_back_to_the_page() {
     let shop = Shop::start("web-1");
     let added = shop.ask("POST", "/cart", &[("Accept", "text/html,*/*")], "item=green+tea");
     assert_eq!((added.status, added.header("location")), (303, Some("/")));
     let page = shop.ask("GET", "/", &[("Cookie", &added.cookie().unwrap())], "");
-    assert!(page.body.contains(">green tea<"));
+    assert!(page.body.contains(">green tea<") && !page.body.contains("/orders"));
 }
 
 #[test]

@@ -14,25 +14,27 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::carts::{AddError, Cart, Carts};
+use super::fence::{Claim, EPOCH, Overtaken};
 use super::page::{self, Heading};
+use super::till::{Till, TillError};
 use super::visit::{Door, NewItem, Place, SESSION_COOKIE};
 
 /// Bytes of a body that adds an item.
 const LARGEST_BODY: usize = 4096;
 const X_BACKEND: HeaderName = HeaderName::from_static("x-backend");
-/// The number of the session's binding, as Stickler tells it to backends.
-const EPOCH: HeaderName = HeaderName::from_static("stickler-epoch");
 
 /// One demo shop: its name and its memory.
 pub(super) struct Shop {
-    name: String,
+    pub(super) name: String,
     /// The name as a header. It was checked when the shop started.
     name_header: HeaderValue,
-    memory: Mutex<Memory>,
+    pub(super) memory: Mutex<Memory>,
+    /// Where orders go; without it the shop takes none.
+    till: Option<Till>,
 }
 
-struct Memory {
-    carts: Carts,
+pub(super) struct Memory {
+    pub(super) carts: Carts,
     rng: StdRng,
 }
 
@@ -53,17 +55,21 @@ struct ItemAnswer<'a> {
 }
 
 /// Why a request was refused; the answer says it in words.
-enum Refusal {
+pub(super) enum Refusal {
     NoSuchPlace,
     WrongMethod,
     NoIdentifier(Door),
+    NoHandle,
     BadBody,
     CantAdd(AddError),
+    NothingToOrder,
+    Overtaken(Overtaken),
+    AtTill(TillError),
 }
 
 impl Shop {
-    pub fn new(name: String, name_header: HeaderValue, rng: StdRng) -> Self {
-        Self { name, name_header, memory: Mutex::new(Memory { carts: Carts::new(), rng }) }
+    pub fn new(name: String, name_header: HeaderValue, till: Option<Till>, rng: StdRng) -> Self {
+        Self { name, name_header, memory: Mutex::new(Memory { carts: Carts::new(), rng }), till }
     }
 
     /// Answers one request.
@@ -84,11 +90,15 @@ impl Shop {
     async fn visit(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
         let (door, place) = Door::find(request.uri().path()).ok_or(Refusal::NoSuchPlace)?;
         let (head, body) = request.into_parts();
+        if place == Place::Orders {
+            let till = self.till.as_ref().ok_or(Refusal::NoSuchPlace)?;
+            return self.visit_till(till, door, &head, body).await;
+        }
         let addition = match (head.method, place) {
             (Method::GET, _) => None,
             (Method::POST, Place::Cart) => {
-                let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| Refusal::BadBody)?;
-                Some(NewItem::read(&head.headers, &body.to_bytes()).ok_or(Refusal::BadBody)?)
+                let body = read_body(body).await?;
+                Some(NewItem::read(&head.headers, &body).ok_or(Refusal::BadBody)?)
             }
             _ => return Err(Refusal::WrongMethod),
         };
@@ -96,15 +106,20 @@ impl Shop {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let (identifier, is_new) = memory.identifier(door, &head.headers)?;
         let cart = memory.carts.open(&door.session(&identifier));
+        // Under the same lock as what it allows, and after the whole body: nothing can overtake it any more.
+        if let Some(claim) = Claim::of(&head.headers) {
+            cart.fence.pass(claim.epoch)?;
+        }
         if let Some(NewItem { item, number }) = addition {
             cart.add(number, &item).map_err(Refusal::CantAdd)?;
         }
         let epoch = head.headers.get(EPOCH).and_then(|epoch| epoch.to_str().ok());
-        let heading = Heading { backend: &self.name, door, identifier: &identifier, epoch };
+        let takes_orders = self.till.is_some();
+        let heading = Heading { backend: &self.name, door, identifier: &identifier, epoch, takes_orders };
         let mut answer = match place {
             Place::Page => page_response(&heading, cart),
-            Place::Cart if from_form => see_other(door.page_path()),
-            Place::Cart => cart_response(&heading, cart),
+            _ if from_form => see_other(door.page_path()),
+            _ => cart_response(&heading, cart),
         };
         if is_new {
             answer.headers_mut().insert(SET_COOKIE, session_cookie(&identifier));
@@ -133,8 +148,14 @@ impl Memory {
     }
 }
 
+/// A whole body, however slowly it comes.
+pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| Refusal::BadBody)?;
+    Ok(body.to_bytes())
+}
+
 /// Browsers ask for pages by name; programs don't.
-fn wants_page(headers: &HeaderMap) -> bool {
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|it| it.contains("text/html"))
 }
 
@@ -156,12 +177,16 @@ fn cart_response(heading: &Heading<'_>, cart: &Cart) -> Response<Full<Bytes>> {
         count: cart.items().len(),
         items,
     };
-    let mut body = serde_json::to_string(&answer).expect("strings and numbers can be written as JSON");
+    json_response(&answer)
+}
+
+pub(super) fn json_response(answer: &impl Serialize) -> Response<Full<Bytes>> {
+    let mut body = serde_json::to_string(answer).expect("strings and numbers can be written as JSON");
     body.push('\n');
     response(StatusCode::OK, "application/json", body)
 }
 
-fn see_other(path: &'static str) -> Response<Full<Bytes>> {
+pub(super) fn see_other(path: &'static str) -> Response<Full<Bytes>> {
     let mut answer = text(StatusCode::SEE_OTHER, String::new());
     answer.headers_mut().insert(LOCATION, HeaderValue::from_static(path));
     answer
@@ -186,18 +211,36 @@ impl Refusal {
             Self::NoIdentifier(Door::Api) => {
                 (StatusCode::BAD_REQUEST, "send a header X-Session with 1 to 256 characters\n".to_owned())
             }
-            Self::NoIdentifier(_) => {
+            Self::NoIdentifier(_) | Self::NoHandle => {
                 (StatusCode::BAD_REQUEST, "no header stickler-session: come here through a node\n".to_owned())
             }
             Self::BadBody => {
                 (StatusCode::BAD_REQUEST, "send item=... as a form, or {\"item\": ...} as JSON\n".to_owned())
             }
             Self::CantAdd(why) => (StatusCode::CONFLICT, format!("{why}\n")),
+            Self::NothingToOrder => (StatusCode::CONFLICT, "there is nothing in the cart\n".to_owned()),
+            Self::Overtaken(why) | Self::AtTill(TillError::Overtaken(why)) => {
+                (StatusCode::PRECONDITION_FAILED, format!("{why}\n"))
+            }
+            Self::AtTill(why @ TillError::Full) => (StatusCode::CONFLICT, format!("{why}\n")),
+            Self::AtTill(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
         };
         let mut answer = text(status, why);
         if matches!(self, Self::WrongMethod) {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
         }
         answer
+    }
+}
+
+impl From<Overtaken> for Refusal {
+    fn from(why: Overtaken) -> Self {
+        Self::Overtaken(why)
+    }
+}
+
+impl From<TillError> for Refusal {
+    fn from(why: TillError) -> Self {
+        Self::AtTill(why)
     }
 }

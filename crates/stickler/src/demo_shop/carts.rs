@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::fence::Fence;
+
 /// Carts that one shop keeps; the one that was not used for the longest time makes room for the next.
 const MOST_CARTS: usize = 10_000;
 /// Items of one cart.
@@ -24,6 +26,8 @@ pub(super) struct Carts {
 #[derive(Debug, Default)]
 pub(super) struct Cart {
     last_use: u64,
+    /// Keeps requests from before a move away from this cart. It is forgotten with it.
+    pub fence: Fence,
     items: BTreeMap<u64, String>,
 }
 

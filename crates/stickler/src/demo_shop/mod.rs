@@ -1,14 +1,19 @@
 //! The demo shop: a backend that keeps each visitor's cart in its own memory only, as the applications do
-//! for which Stickler exists. `stickler dev` starts several of them.
+//! for which Stickler exists. `stickler dev` starts several of them, with one till that all of them write orders
+//! into. Cart and till are fenced as docs/fencing.md says.
 
 mod answer;
 mod carts;
+mod fence;
+mod orders;
 mod page;
+mod till;
 mod visit;
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use answer::Shop;
+use till::Till;
 
 /// Connections that one shop serves at the same time; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
@@ -44,6 +50,9 @@ pub struct ShopOptions {
     /// The shop's name, which it shows on its page and in the header X-Backend
     #[arg(long)]
     name: String,
+    /// A directory for orders, shared with other shops [default: the shop takes no orders]
+    #[arg(long, value_name = "DIRECTORY")]
+    till: Option<PathBuf>,
     /// End when standard input closes, so that the shop does not outlive the process that started it
     #[arg(long)]
     until_stdin_closes: bool,
@@ -58,6 +67,9 @@ enum ShopError {
     /// Another process has the port, or the address is not this machine's: choose another one.
     #[error("can't listen at {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// Name another directory, or look at what the message says of this one.
+    #[error("can't use {0} as the till: {1}")]
+    Till(PathBuf, io::Error),
     /// The operating system refused something basic: see its message.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -89,6 +101,11 @@ fn start(options: ShopOptions) -> Result<(), ShopError> {
 async fn serve(options: ShopOptions) -> Result<(), ShopError> {
     let name_header =
         HeaderValue::from_str(&options.name).map_err(|_| ShopError::Name(options.name.clone()))?;
+    let till = options
+        .till
+        .as_deref()
+        .map(|path| Till::open(path).map_err(|error| ShopError::Till(path.to_owned(), error)));
+    let till = till.transpose()?;
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     if options.until_stdin_closes {
@@ -104,7 +121,7 @@ async fn serve(options: ShopOptions) -> Result<(), ShopError> {
     let address = listener.local_address()?;
     writeln!(io::stdout(), "demo shop {} listens at http://{address}", options.name)?;
 
-    let shop = Arc::new(Shop::new(options.name, name_header, outside.seed.child("sessions").rng()));
+    let shop = Arc::new(Shop::new(options.name, name_header, till, outside.seed.child("sessions").rng()));
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

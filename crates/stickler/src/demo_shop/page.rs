@@ -14,6 +14,8 @@ pub(super) struct Heading<'a> {
     pub door: Door,
     pub identifier: &'a str,
     pub epoch: Option<&'a str>,
+    /// Whether there is a till.
+    pub takes_orders: bool,
 }
 
 /// The page of one cart.
@@ -37,6 +39,16 @@ pub(super) fn render(heading: &Heading<'_>, cart: &Cart) -> String {
         .map_or(String::new(), |epoch| format!("<dt>Epoch</dt><dd><code>{}</code></dd>", escape(epoch)));
     let session = escape(&shortened(heading.identifier));
     let count = cart.items().len();
+    let orders_path = heading.door.orders_path();
+    let orders = if heading.takes_orders {
+        format!(
+            "<form method=\"post\" action=\"{orders_path}\"><button>Order all of it</button></form>\
+             <p class=\"quiet\"><a href=\"{orders_path}\">Orders</a> lie in a till that all shops share; a shop \
+             that this session has left can't write into it any more.</p>"
+        )
+    } else {
+        String::new()
+    };
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -48,6 +60,7 @@ pub(super) fn render(heading: &Heading<'_>, cart: &Cart) -> String {
          <form method=\"post\" action=\"{action}\">{goods}</form>\
          <form method=\"post\" action=\"{action}\"><input name=\"item\" maxlength=\"{LONGEST_ITEM}\" \
          placeholder=\"something else\" required> <button>Add</button></form>\
+         {orders}\
          <p class=\"quiet\">This cart lies in the memory of {backend} and nowhere else. Load the page from \
          another node: it is the same cart.</p>\
          </main></body></html>\n"
@@ -94,8 +107,13 @@ mod tests {
         let mut carts = Carts::new();
         let cart = carts.open("a");
         cart.add(None, "<script>alert('&\"')</script>").unwrap();
-        let heading =
-            Heading { backend: "web-1", door: Door::Own, identifier: "<i>", epoch: Some("<b>7</b>") };
+        let heading = Heading {
+            backend: "web-1",
+            door: Door::Own,
+            identifier: "<i>",
+            epoch: Some("<b>7</b>"),
+            takes_orders: true,
+        };
         let page = render(&heading, cart);
         assert!(page.contains("&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;"));
         assert!(page.contains("&lt;i&gt;") && page.contains("&lt;b&gt;7&lt;/b&gt;"));

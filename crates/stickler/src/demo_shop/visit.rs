@@ -3,10 +3,10 @@
 use http::header::{CONTENT_TYPE, COOKIE, HeaderMap};
 use serde::Deserialize;
 
+use super::fence::HANDLE;
+
 /// The shop's own session cookie.
 pub(super) const SESSION_COOKIE: &str = "SHOPSESSION";
-/// The handle of the session, as Stickler tells it to backends.
-const SESSION_HANDLE: &str = "stickler-session";
 /// The header by which clients of `/api` name their session.
 const SESSION_HEADER: &str = "x-session";
 /// Characters of a session's identifier.
@@ -30,6 +30,8 @@ pub(super) enum Place {
     Page,
     /// The cart as JSON; items are added here.
     Cart,
+    /// The session's orders in the till, as JSON; what is in the cart is ordered here.
+    Orders,
 }
 
 impl Door {
@@ -43,6 +45,7 @@ impl Door {
         match rest {
             "" | "/" => Some((door, Place::Page)),
             "/cart" => Some((door, Place::Cart)),
+            "/orders" => Some((door, Place::Orders)),
             _ => None,
         }
     }
@@ -53,6 +56,15 @@ impl Door {
             Self::Own => "/cart",
             Self::Token => "/token/cart",
             Self::Api => "/api/cart",
+        }
+    }
+
+    /// Where a page behind this door orders what is in the cart.
+    pub fn orders_path(self) -> &'static str {
+        match self {
+            Self::Own => "/orders",
+            Self::Token => "/token/orders",
+            Self::Api => "/api/orders",
         }
     }
 
@@ -69,7 +81,7 @@ impl Door {
     pub fn identifier(self, headers: &HeaderMap) -> Option<&str> {
         let identifier = match self {
             Self::Own => session_cookie(headers),
-            Self::Token => headers.get(SESSION_HANDLE).and_then(|value| value.to_str().ok()),
+            Self::Token => headers.get(HANDLE).and_then(|value| value.to_str().ok()),
             Self::Api => headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok()),
         };
         identifier.filter(|identifier| (1..=LONGEST_IDENTIFIER).contains(&identifier.len()))
@@ -98,11 +110,38 @@ pub(super) struct NewItem {
     pub number: Option<u64>,
 }
 
+/// An order, as it was sent: what is in the cart is ordered.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewOrder {
+    /// The visitor's number of this order.
+    pub number: Option<u64>,
+}
+
+impl NewOrder {
+    /// Reads a body, JSON or a form; `None` when it is neither.
+    pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        if is_json(headers) {
+            return serde_json::from_slice(body).ok();
+        }
+        let mut number = None;
+        for (key, value) in form_urlencoded::parse(body) {
+            number = (key == "number").then(|| value.parse().ok()).flatten();
+            number?;
+        }
+        Some(Self { number })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
 impl NewItem {
     /// Reads a body, JSON or a form; `None` when it is neither.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("application/json") {
+        if is_json(headers) {
             return serde_json::from_slice(body).ok();
         }
         let mut item = None;
@@ -128,13 +167,14 @@ mod tests {
     fn each_door_knows_its_own_identifier() {
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, HeaderValue::from_static("a=1; SHOPSESSION=own; b=2"));
-        headers.insert(SESSION_HANDLE, HeaderValue::from_static("handle"));
+        headers.insert(HANDLE, HeaderValue::from_static("handle"));
         headers.insert(SESSION_HEADER, HeaderValue::from_static("mine"));
         for (path, identifier) in [("/cart", "own"), ("/token/cart", "handle"), ("/api/cart", "mine")] {
             let (door, place) = Door::find(path).unwrap();
             assert_eq!(place, Place::Cart);
             assert_eq!(door.identifier(&headers), Some(identifier));
             assert_eq!(door.cart_path(), path);
+            assert_eq!(Door::find(door.orders_path()), Some((door, Place::Orders)));
             assert_eq!(Door::find(door.page_path()), Some((door, Place::Page)));
         }
         assert_eq!(Door::find("/tokens"), None);
@@ -161,5 +201,18 @@ mod tests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         assert_eq!(NewItem::read(&headers, br#"{"item":"green tea","number":4}"#), tea(Some(4)));
         assert_eq!(NewItem::read(&headers, b"item=green+tea"), None);
+    }
+
+    #[test]
+    fn an_order_has_a_number_or_none() {
+        let mut headers = HeaderMap::new();
+        let order = |number| Some(NewOrder { number });
+        assert_eq!(NewOrder::read(&headers, b""), order(None));
+        assert_eq!(NewOrder::read(&headers, b"number=4"), order(Some(4)));
+        assert_eq!(NewOrder::read(&headers, b"number=four"), None);
+        assert_eq!(NewOrder::read(&headers, b"item=tea"), None);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert_eq!(NewOrder::read(&headers, b"{}"), order(None));
+        assert_eq!(NewOrder::read(&headers, br#"{"number":4}"#), order(Some(4)));
     }
 }

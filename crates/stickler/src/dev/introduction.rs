@@ -46,7 +46,10 @@ pub(super) fn farewell(plan: &Plan, name: &str, status: ExitStatus) -> String {
         return again(format!("run --config {}", plan.node_file(node).display()));
     }
     match plan.backends.iter().find(|backend| backend.name == name) {
-        Some(backend) => again(format!("demo-shop --name {name} --listen {}", backend.address)),
+        Some(backend) => {
+            let till = plan.till();
+            again(format!("demo-shop --name {name} --listen {} --till {}", backend.address, till.display()))
+        }
         None => ended,
     }
 }

@@ -73,6 +73,11 @@ impl Plan {
         self.directory.join("cluster.toml")
     }
 
+    /// Where all shops keep orders.
+    pub fn till(&self) -> PathBuf {
+        self.directory.join("till")
+    }
+
     /// Where the output of a process goes.
     pub fn log_file(&self, process: &str) -> PathBuf {
         self.directory.join("logs").join(format!("{process}.log"))

@@ -1,5 +1,6 @@
 //! A running demo cluster: its processes, from start to end.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -103,7 +104,11 @@ impl Rig {
     fn start_backend(&self, index: usize) -> Result<Process, StartError> {
         let backend = &self.plan.backends[index];
         let address = backend.address.to_string();
-        let arguments = ["demo-shop", "--until-stdin-closes", "--name", &backend.name, "--listen", &address];
+        let till = self.plan.till();
+        let arguments = ["demo-shop", "--until-stdin-closes", "--name", &backend.name, "--listen", &address]
+            .map(OsStr::new)
+            .into_iter()
+            .chain(["--till".as_ref(), till.as_os_str()]);
         Process::start(&backend.name, arguments, &self.plan.log_file(&backend.name))
     }
 
