@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::history::event::{Event, Sighting};
 use crate::history::recorder::Recorder;
 
@@ -25,6 +27,8 @@ pub(crate) struct EpochSplit {
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     seen: Mutex<Seen>,
+    /// Requests with a body whose heads have come.
+    begun: watch::Sender<usize>,
     recorder: Option<Recorder>,
 }
 
@@ -42,20 +46,31 @@ impl Witness {
         Self { recorder: Some(recorder), ..Self::default() }
     }
 
-    /// A request of this session came to this backend by this epoch.
-    pub(crate) fn saw(&self, key: &str, epoch: u64, backend: &str) {
+    /// The head of a request with a body came to a backend.
+    pub(crate) fn began(&self) {
+        self.begun.send_modify(|begun| *begun += 1);
+    }
+
+    /// How many of these there were.
+    pub(crate) fn begun(&self) -> watch::Receiver<usize> {
+        self.begun.subscribe()
+    }
+
+    /// A request of this session came to this backend by this epoch. Whether it was overtaken by another one.
+    pub(crate) fn saw(&self, key: &str, epoch: u64, backend: &str) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((highest, at)) = seen.highest.get_mut(key) else {
             seen.highest.insert(key.to_owned(), (epoch, backend.to_owned()));
             drop(seen);
             self.record(key, epoch, backend);
-            return;
+            return false;
         };
+        let overtaken = epoch < *highest;
         if epoch > *highest {
             (*highest, *at) = (epoch, backend.to_owned());
             drop(seen);
             self.record(key, epoch, backend);
-        } else if epoch < *highest {
+        } else if overtaken {
             // It was on its way when the session moved: what fencing is for.
             seen.overtaken += 1;
         } else if at != backend {
@@ -66,6 +81,7 @@ impl Witness {
             drop(seen);
             self.record(key, epoch, backend);
         }
+        overtaken
     }
 
     fn record(&self, key: &str, epoch: u64, backend: &str) {
@@ -98,7 +114,7 @@ mod tests {
         witness.saw("a", 2, "web-2");
         witness.saw("b", 1, "web-2");
         assert_eq!(witness.splits(), []);
-        witness.saw("a", 1, "web-1");
+        assert!(witness.saw("a", 1, "web-1"));
         assert_eq!((witness.splits().len(), witness.overtaken()), (0, 1));
         witness.saw("a", 2, "web-1");
         let backends = ("web-2".to_owned(), "web-1".to_owned());

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,6 +32,9 @@ const MOST_CONNECTIONS: usize = 4096;
 
 /// Pause after a connection could not be accepted, since that is mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of a request's body.
+const LARGEST_BODY: usize = 4096;
 
 /// A backend inside this process. Killing it closes its listener and cuts off its connections at once, which
 /// is what a balancer sees of a killed process.
@@ -160,6 +163,12 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
         let (application, life) = (Arc::clone(&application), life.clone());
         async move {
             application.keep_pace().await;
+            if request.method() == Method::POST {
+                application.witness.began();
+                if Limited::new(request.body_mut(), LARGEST_BODY).collect().await.is_err() {
+                    return Ok(status(StatusCode::BAD_REQUEST));
+                }
+            }
             let answer = application.answer(&request);
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 tokio::spawn(async move {
@@ -202,8 +211,7 @@ impl Application {
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
-        let headers = answer.headers_mut();
-        headers.insert("x-backend", self.name_header.clone());
+        answer.headers_mut().insert("x-backend", self.name_header.clone());
         if request.uri().path() == "/health" {
             return answer;
         }
@@ -211,11 +219,17 @@ impl Application {
         let epoch =
             request.headers().get("stickler-epoch").and_then(|epoch| epoch.to_str().ok()?.parse().ok());
         if let Some(key) = key {
-            headers.insert("x-key", key.clone());
+            answer.headers_mut().insert("x-key", key.clone());
             if let (Ok(key), Some(epoch)) = (key.to_str(), epoch) {
-                self.witness.saw(key, epoch, &self.name);
+                let overtaken = self.witness.saw(key, epoch, &self.name);
+                // What has a body changes something, and is fenced: all backends share what the witness knows.
+                if overtaken && request.method() == Method::POST {
+                    *answer.status_mut() = StatusCode::PRECONDITION_FAILED;
+                    return answer;
+                }
             }
         }
+        let headers = answer.headers_mut();
         self.do_as_asked(request.headers(), headers);
         let door = Door::of_path(request.uri().path());
         if door == Door::Socket && request.headers().contains_key(UPGRADE) {
@@ -250,6 +264,12 @@ impl Application {
             }
         }
     }
+}
+
+fn status(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
 }
 
 /// An application that takes up identifiers it doesn't know, so that what the balancer makes of an unknown

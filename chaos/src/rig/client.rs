@@ -244,7 +244,7 @@ impl OpenSocket {
     }
 }
 
-fn read_answer(cookie: Option<&str>, status: StatusCode, headers: &HeaderMap) -> Answer {
+pub(super) fn read_answer(cookie: Option<&str>, status: StatusCode, headers: &HeaderMap) -> Answer {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let revealed = cookie.and_then(|cookie| {
         let lines = headers.get_all(SET_COOKIE).iter().filter_map(|line| line.to_str().ok());

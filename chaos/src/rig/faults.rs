@@ -17,6 +17,11 @@ impl Rig {
         Ok(self.nodes[index].signal(Signal::STOP)?)
     }
 
+    /// Whether a node's process stands still: the signal takes a moment to reach all of its threads.
+    pub(crate) fn is_paused(&self, index: usize) -> bool {
+        self.nodes[index].stands_still()
+    }
+
     /// Lets a stopped process go on.
     pub(crate) fn resume(&self, index: usize) -> Result<(), RigError> {
         Ok(self.nodes[index].signal(Signal::CONT)?)

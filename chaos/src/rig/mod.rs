@@ -14,6 +14,7 @@ mod node;
 pub(crate) mod plan;
 mod ports;
 pub(crate) mod preload;
+pub(crate) mod slow_request;
 
 use std::fs;
 use std::io;

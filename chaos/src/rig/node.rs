@@ -81,6 +81,17 @@ impl Node {
         id.map_or(Ok(()), |id| Ok(kill_process(id, signal)?))
     }
 
+    /// Whether the process was stopped by a signal.
+    pub(super) fn stands_still(&self) -> bool {
+        const STOPPED: &str = "T";
+        let id = self.child.as_ref().and_then(Child::id);
+        let stat = id.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/stat")).ok());
+        // The name of the program comes before, and may hold anything.
+        stat.is_some_and(|stat| {
+            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next()) == Some(STOPPED)
+        })
+    }
+
     /// Waits until the process is gone.
     pub(super) async fn wait(&mut self) -> io::Result<()> {
         if let Some(mut child) = self.child.take() {

@@ -7,6 +7,7 @@ mod crawlers;
 mod dns;
 mod drain;
 mod elections;
+mod fencing;
 mod kill_all;
 mod mixed;
 mod race;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Scenario] = &[
     clocks::SCENARIO,
     crawlers::SCENARIO,
     drain::SCENARIO,
+    fencing::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,
 ];

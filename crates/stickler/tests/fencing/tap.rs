@@ -53,7 +53,7 @@ impl Tap {
     pub async fn hold(&mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
-        rustix::net::listen(&self.listener, 0).unwrap();
+        self.listen(0);
         while let Ok(filler) = tokio::time::timeout(AT_ONCE, TcpStream::connect(self.address)).await {
             self.fillers.push(filler.unwrap());
         }
@@ -61,9 +61,13 @@ impl Tap {
 
     /// Makes connections again, those that wait first.
     pub fn release(&mut self) {
-        rustix::net::listen(&self.listener, BACKLOG).unwrap();
+        self.listen(BACKLOG);
         self.fillers.clear();
         self.accepting = accept(Arc::clone(&self.listener), self.shop, Arc::clone(&self.heads));
+    }
+
+    fn listen(&self, backlog: i32) {
+        socket2::SockRef::from(&*self.listener).listen(backlog).unwrap();
     }
 
     /// How many connections this process waits for here.
