@@ -1,5 +1,7 @@
 //! I6: no answer reveals a session that isn't bound, or to another backend than the one that created it.
 
+use super::circumstances::Circumstances;
+use super::span::Span;
 use super::verdict::{Promise, Violation};
 use crate::history::History;
 use crate::history::event::{Outcome, Visit};
@@ -13,13 +15,16 @@ pub(crate) fn creator(cookie: &str) -> Option<&str> {
 /// Stands between a backend's name and the rest of a cookie that it creates.
 pub(crate) const CREATED_BY: &str = "--";
 
-pub(super) fn check(history: &History) -> Vec<Violation> {
+pub(super) fn check(history: &History, circumstances: &Circumstances) -> Vec<Violation> {
     history
         .visits
         .iter()
         .flat_map(|visit| {
             visit.attempts.iter().filter_map(|it| {
-                fault(visit, &it.outcome).map(|what| Violation {
+                // A node that is cut off hands out, and goes by, tokens that prove the session by themselves.
+                let span = Span { from: it.began, until: it.ended };
+                let by_token = visit.door == Door::Token && circumstances.may_be_isolated(it.node, span);
+                fault(visit, &it.outcome, by_token).map(|what| Violation {
                     promise: Promise::RevealedMeansCommitted,
                     session: visit.session.clone(),
                     at: it.ended,
@@ -30,11 +35,12 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         .collect()
 }
 
-fn fault(visit: &Visit, outcome: &Outcome) -> Option<String> {
+fn fault(visit: &Visit, outcome: &Outcome, by_token: bool) -> Option<String> {
     match outcome {
         Outcome::Refused { status, error, revealed: Some(_) } => {
             Some(format!("the refusal {status} {error} reveals an identifier"))
         }
+        Outcome::Served { epoch: None, .. } if by_token => None,
         Outcome::Served { backend, revealed: Some(revealed), epoch, .. } => {
             if epoch.is_none() {
                 return Some(format!("{backend}'s answer reveals an identifier without a binding"));

@@ -107,7 +107,7 @@ pub(crate) fn judge(history: &History) -> Verdict {
     let observations: Vec<&Observation<'_>> = sessions.values().flatten().collect();
     let (mut violations, felt) = errors::check(history);
     violations.extend(agreement::check(history, &observations));
-    violations.extend(revealed::check(history));
+    violations.extend(revealed::check(history, &circumstances));
     violations.extend(replicas::check(history, &sessions, &circumstances));
     violations.extend(sockets::check(history, &sessions, &circumstances));
     let mut verdict = Verdict {

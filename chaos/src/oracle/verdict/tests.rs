@@ -247,6 +247,22 @@ fn what_must_not_be_revealed_is_found() {
 }
 
 #[test]
+fn a_token_without_a_record_is_good_from_a_node_that_is_cut_off_and_from_no_other() {
+    let token = Outcome::Served {
+        backend: "web-1".to_owned(),
+        epoch: None,
+        key: None,
+        revealed: Some("sealed".to_owned()),
+    };
+    let mut history = quiet();
+    fault(&mut history, "deaf", (10, 20), vec![Effect::Isolated { node: 2 }]);
+    history.add(visit(Door::Token, vec![attempt(2, 15, token.clone())]));
+    assert_eq!(found(&history), []);
+    history.add(visit(Door::Token, vec![attempt(1, 15, token)]));
+    assert_eq!(found(&history), [Promise::RevealedMeansCommitted]);
+}
+
+#[test]
 fn what_a_replica_lacks_or_has_otherwise_is_found() {
     let listed = |epoch, backend: &str| Listed {
         key: "k".to_owned(),
