@@ -27,6 +27,9 @@ const SESSIONS: usize = 120;
 /// Requests of each session that the node finds in its sockets when it goes on.
 const QUEUED: usize = 2;
 
+/// How long a node that goes on hears from nobody. It is not long enough to know that it is cut off.
+const SILENCE: Duration = Duration::from_millis(350);
+
 /// One session, as its client was last told, and what it has under way.
 struct Session {
     identifier: Identifier,
@@ -57,6 +60,8 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
         let leader = rig.settle().await?;
         // The leader in every other round.
         let node = (leader + if round % 2 == 0 { random.random_range(1..NODES) } else { 0 }) % NODES;
+        let role = if node == leader { "which led" } else { "which followed" };
+        let stood_still = format!("round {}: node {}, {role}, stood still", round + 1, node + 1);
         send_before(stage, &rig, node, &mut sessions).await?;
         rig.pause(node)?;
         rig.until("the node stands still", async |rig| {
@@ -67,9 +72,17 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
             session.send_meanwhile(stage, &rig, node).await.map_err(RigError::from)?;
         }
         move_all(stage, &mut rig, node, &mut sessions, &mut random).await?;
+        // Every other time that it led, nobody tells the node at first that it was replaced.
+        let silent =
+            if round % 4 == 1 { (0..NODES).filter(|other| *other != node).collect() } else { Vec::new() };
+        silent.iter().try_for_each(|other| rig.pause(*other))?;
         rig.resume(node)?;
+        if !silent.is_empty() {
+            tokio::time::sleep(SILENCE).await;
+        }
+        silent.iter().try_for_each(|other| rig.resume(*other))?;
         for session in &mut sessions {
-            session.judge(&mut report, [&mut late, &mut at_the_stop, &mut queued]).await;
+            session.judge(&mut report, &stood_still, [&mut late, &mut at_the_stop, &mut queued]).await;
         }
     }
     rig.settle().await?;
@@ -211,7 +224,12 @@ impl Session {
     }
 
     /// What must have become of all that was under way.
-    async fn judge(&mut self, report: &mut Report, [late, at_the_stop, queued]: [&mut Outcomes; 3]) {
+    async fn judge(
+        &mut self,
+        report: &mut Report,
+        stood_still: &str,
+        [late, at_the_stop, queued]: [&mut Outcomes; 3],
+    ) {
         if let Some(mut upload) = self.on_its_way.take() {
             let answer = match upload.finish().await {
                 Ok(()) => upload.answer().await,
@@ -223,7 +241,11 @@ impl Session {
             report.faults(self.count(request.answer().await, at_the_stop));
         }
         for request in std::mem::take(&mut self.queued) {
+            let astray = queued.astray();
             report.faults(self.count(request.answer().await, queued));
+            if queued.astray() > astray {
+                report.fault(format!("{stood_still}, and sent {} by the old epoch", self.identifier));
+            }
         }
     }
 

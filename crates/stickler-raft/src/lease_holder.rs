@@ -35,6 +35,14 @@ const FAILURES: u32 = 3;
 /// Pause after a failed attempt.
 const AFTER_FAILURE: Duration = Duration::from_millis(40);
 
+/// The task looks at its clock more often than this. When it did not, the process stood still: it was stopped, or
+/// its machine was.
+const STANDSTILL: Duration = PATIENCE.saturating_mul(2);
+
+/// For how long after that no attempt counts as failed. A leader that has been replaced meanwhile finds no quorum
+/// at once, and hears of its successor a moment later: what it knows until then is nothing to route by.
+const AFTER_STANDSTILL: Duration = PATIENCE.saturating_mul(3);
+
 /// Whom to ask for a lease.
 type News = mpsc::Receiver<LeaseNews>;
 
@@ -72,6 +80,35 @@ struct Attempt {
     heard: TimesHeard,
 }
 
+/// How the attempts of late went, and whether they say anything.
+struct Tries {
+    /// In a row.
+    failures: u32,
+    /// When the task last looked at its clock.
+    ran: Moment,
+    /// When it went on after the process had stood still.
+    resumed: Option<Moment>,
+}
+
+impl Tries {
+    fn new(now: Moment) -> Self {
+        Self { failures: 0, ran: now, resumed: None }
+    }
+
+    /// The task runs at this moment.
+    fn run(&mut self, now: Moment) {
+        if now.since(self.ran) > STANDSTILL {
+            *self = Self { failures: 0, ran: now, resumed: Some(now) };
+        }
+        self.ran = now;
+    }
+
+    /// Whether an attempt that fails now says something about the leader.
+    fn count(&self, now: Moment) -> bool {
+        self.resumed.is_none_or(|resumed| now.since(resumed) >= AFTER_STANDSTILL)
+    }
+}
+
 /// One side of a conversation with a leader, remote or not.
 struct Conversation {
     outgoing: mpsc::Sender<LeaseMessage>,
@@ -89,26 +126,27 @@ impl LeaseHolder {
     }
 
     async fn hold(&mut self) {
-        let mut failures = 0;
+        let mut tries = Tries::new(self.clock.now());
         loop {
+            tries.run(self.clock.now());
             let leader = *self.leader.borrow_and_update();
             let attempt = self.attempt();
             let Some(leader) = leader else {
                 let _ = tokio::time::timeout(PATIENCE, self.leader.changed()).await;
-                self.failed(&mut failures, attempt);
+                self.failed(&mut tries, attempt);
                 continue;
             };
             let Some(conversation) = self.converse(leader) else {
                 tokio::time::sleep(AFTER_FAILURE).await;
-                self.failed(&mut failures, attempt);
+                self.failed(&mut tries, attempt);
                 continue;
             };
-            match self.follow(leader, conversation, &mut failures).await {
+            match self.follow(leader, conversation, &mut tries).await {
                 Ended::LeaderChanged => {}
                 Ended::Lost => {
                     self.say_lost(leader);
                     tokio::time::sleep(AFTER_FAILURE).await;
-                    self.failed(&mut failures, attempt);
+                    self.failed(&mut tries, attempt);
                 }
             }
         }
@@ -126,17 +164,18 @@ impl LeaseHolder {
 
     /// Counts an attempt that failed. One that took far longer than it may says nothing about the leader:
     /// this process was not running. Nor does one during which a leader was heard.
-    fn failed(&self, failures: &mut u32, attempt: Attempt) {
+    fn failed(&self, tries: &mut Tries, attempt: Attempt) {
         let now = self.clock.now();
-        if now.since(attempt.began) > PATIENCE * 3 && *failures == 0 {
+        tries.run(now);
+        if !tries.count(now) || now.since(attempt.began) > PATIENCE * 3 && tries.failures == 0 {
             return;
         }
         if self.published.times_heard() != attempt.heard {
-            *failures = 0;
+            tries.failures = 0;
             return;
         }
-        *failures += 1;
-        if *failures >= FAILURES && self.published.lease_left(now.0).is_zero() {
+        tries.failures += 1;
+        if tries.failures >= FAILURES && self.published.lease_left(now.0).is_zero() {
             self.published.no_leader(attempt.heard);
         }
     }
@@ -155,7 +194,7 @@ impl LeaseHolder {
     }
 
     /// Renews the lease with one leader until that ends.
-    async fn follow(&mut self, leader: NodeId, mut conversation: Conversation, failures: &mut u32) -> Ended {
+    async fn follow(&mut self, leader: NodeId, mut conversation: Conversation, tries: &mut Tries) -> Ended {
         let mut applied = self.published.applied();
         let mut reported = LogIndex(0);
         let mut ask_at = self.clock.now();
@@ -164,6 +203,7 @@ impl LeaseHolder {
         let mut warned = false;
         loop {
             let now = self.clock.now();
+            tries.run(now);
             if let Some(asked) = unanswered {
                 let waited = now.since(asked.began);
                 if waited >= LONGEST_WAIT {
@@ -172,7 +212,7 @@ impl LeaseHolder {
                 if waited >= patience && !warned {
                     // Whoever knows better will refuse the election. The answer may only be late.
                     self.say_lost(leader);
-                    self.failed(failures, asked);
+                    self.failed(tries, asked);
                     warned = true;
                 }
             }
@@ -190,7 +230,8 @@ impl LeaseHolder {
                 reported = progress.index;
             }
             let wait = if warned { LONGEST_WAIT } else { patience };
-            let wake_at = unanswered.map_or(ask_at, |asked| asked.began + wait);
+            // Never later than after its patience, or it would take itself for one that stood still.
+            let wake_at = unanswered.map_or(ask_at, |asked| asked.began + wait).min(now + PATIENCE);
             tokio::select! {
                 biased;
                 changed = self.leader.changed() => {
@@ -202,9 +243,9 @@ impl LeaseHolder {
                     Some(LeaseNews::Answer(answer)) => {
                         if answer.granted == Err(Denial::NoQuorum) {
                             // A leader that reaches no quorum is none: whoever hears only of it is cut off.
-                            self.failed(failures, unanswered.unwrap_or_else(|| self.attempt()));
+                            self.failed(tries, unanswered.unwrap_or_else(|| self.attempt()));
                         } else if answer.granted != Err(Denial::NotLeading) {
-                            *failures = 0;
+                            tries.failures = 0;
                         }
                         if let Some(asked) = unanswered.take() {
                             patience = self::patience(self.clock.now().since(asked.began));
@@ -307,5 +348,28 @@ async fn relay_to_peer(
         biased;
         () = sending => {}
         () = receiving => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_stood_still_counts_no_failure_until_it_can_have_heard_of_a_leader() {
+        let at = |milliseconds| Moment(Duration::from_millis(milliseconds));
+        let mut tries = Tries::new(at(0));
+        for moment in (0..2000).step_by(200) {
+            tries.run(at(moment));
+            assert!(tries.count(at(moment)), "at {moment} ms");
+        }
+        tries.failures = 2;
+        // Stopped for two seconds.
+        for moment in (3800..4400).step_by(25) {
+            tries.run(at(moment));
+            assert!(!tries.count(at(moment)) && tries.failures == 0, "at {moment} ms");
+        }
+        tries.run(at(4400));
+        assert!(tries.count(at(4400)), "by then it is cut off");
     }
 }
