@@ -51,6 +51,8 @@ pub struct Evidence {
     contested: BTreeMap<SessionKey, Duration>,
     /// Sessions that an operator has moved or ended, or wants to, with the last epoch that was seen for that.
     operated: BTreeMap<SessionKey, Epoch>,
+    /// When rules that end sessions were being given: what has no record yet ends with them.
+    rules: Vec<(Duration, Duration)>,
     /// What each backend id names.
     names: BTreeMap<BackendId, (String, SocketAddr)>,
     /// When a request of a session last left for a shop, or the session was bound or moved.
@@ -328,6 +330,24 @@ impl Evidence {
     #[must_use]
     pub fn last_used(&self, session: KeyHash) -> Option<Duration> {
         self.used.get(&session).copied()
+    }
+
+    /// Takes in that an operator gives a rule that ends sessions; [`Evidence::rule_is_given`] with this number ends that.
+    pub fn gives_rule(&mut self, at: Duration) -> usize {
+        self.rules.push((at, Duration::MAX));
+        self.rules.len() - 1
+    }
+
+    /// Takes in that a rule has been given, or can't be in effect later than at `until` if it is not by now.
+    pub fn rule_is_given(&mut self, number: usize, until: Duration) {
+        self.rules[number].1 = until;
+    }
+
+    /// Whether a session without a record that began at `since` may have ended with a rule: it was given later, or
+    /// took effect later.
+    #[must_use]
+    pub fn may_be_ruled_out(&self, since: Duration) -> bool {
+        self.rules.iter().any(|(_, until)| *until >= since)
     }
 
     /// Takes in that an operator has seen a session by this epoch and will do something to it.

@@ -209,7 +209,14 @@ impl Operator {
     async fn by_rule(&self, session: SessionKey, seen: &Binding, deed: Deed) {
         let rule = Rule { affinity: Some(session.affinity), backend: Some(seen.backend), older_than: None };
         self.ledger.count("rules given");
-        let Ok(mut job) = Job::begin(&self.cluster, rule, deed, RATE).await else { return };
+        let number = (deed == Deed::Unbind).then(|| self.ledger.open().evidence.gives_rule(now()));
+        let job = Job::begin(&self.cluster, rule, deed, RATE).await;
+        if let Some(number) = number {
+            // A proposal whose answer did not come may be on its way for as long again.
+            let later = if job.is_ok() { Duration::ZERO } else { PATIENCE * 2 };
+            self.ledger.open().evidence.rule_is_given(number, now() + later);
+        }
+        let Ok(mut job) = job else { return };
         let mut all = Vec::new();
         loop {
             let Ok(sessions) = job.next().await else { return };

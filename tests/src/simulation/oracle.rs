@@ -23,6 +23,8 @@ pub struct Record {
     /// Until then the session may end although it was just used: it was overdue, and its end on its way.
     doubtful: Duration,
     home: Option<Home>,
+    /// When the request was sent that showed where it is.
+    shown: Duration,
     /// The highest epoch by which the session was routed, and since when that is known.
     epoch: Option<(u64, Duration)>,
     /// Items that the shop has shown in an answer, with the time of the first such answer.
@@ -41,7 +43,15 @@ impl Record {
     /// Of a session that no shop has answered yet.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        Self { kind, used: now(), doubtful: Duration::ZERO, home: None, epoch: None, items: BTreeMap::new() }
+        Self {
+            kind,
+            used: now(),
+            doubtful: Duration::ZERO,
+            home: None,
+            shown: Duration::ZERO,
+            epoch: None,
+            items: BTreeMap::new(),
+        }
     }
 
     /// Of a session that may have ended, and another one may have begun.
@@ -136,6 +146,9 @@ impl Record {
         if self.home.as_ref().is_none_or(|home| (&home.shop, &home.boot) != (&found.shop, &found.boot)) {
             self.items.clear();
         }
+        if self.home.as_ref() != Some(&found) {
+            self.shown = asked;
+        }
         self.home = Some(found);
         self.used = asked.max(self.used);
         if let Some(epoch) = epoch.filter(|epoch| self.epoch.is_none_or(|(known, _)| known < *epoch)) {
@@ -152,7 +165,11 @@ impl Record {
     pub fn may_have_ended(&self, ledger: &Ledger) -> bool {
         self.is_overdue()
             || now() < self.doubtful
-            || self.epoch.is_some_and(|(epoch, _)| ledger.open().evidence.may_be_over(Epoch(epoch)))
+            || match self.epoch {
+                Some((epoch, _)) => ledger.open().evidence.may_be_over(Epoch(epoch)),
+                // Without a record so far.
+                None => self.is_known() && ledger.open().evidence.may_be_ruled_out(self.shown),
+            }
     }
 
     /// Whether nobody has used the session for its time. The rates of clocks are trusted to a few parts in

@@ -2,7 +2,7 @@
 //! far as the cluster did otherwise meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use stickler_core::deliberate::{self, Fault};
@@ -34,10 +34,10 @@ pub(super) struct IsolatedLedger {
 }
 
 impl IsolatedLedger {
-    /// Starts the task that reports.
+    /// Starts the task that reports; it ends with the last clone, and lets go of the cluster.
     pub(super) fn start(cluster: Cluster) -> Self {
         let ledger = Self::default();
-        tokio::spawn(ledger.clone().report(cluster));
+        tokio::spawn(report(Arc::downgrade(&ledger.served), cluster));
         ledger
     }
 
@@ -59,27 +59,20 @@ impl IsolatedLedger {
         }
     }
 
-    async fn report(self, cluster: Cluster) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let is_back = cluster.standing().footing == Footing::Leased;
-            if !is_back {
-                continue;
-            }
-            // A node with a lease has applied what was committed while it was away.
-            let view = View::clone(&cluster.view());
-            let reported =
-                |served: &Served| may_conflict(&view, served) && !deliberate::active(Fault::ForgetConflicts);
-            let mut left = self.take().into_iter().filter(reported).peekable();
-            while left.peek().is_some() {
-                let served: Vec<Served> = left.by_ref().take(AT_ONCE).collect();
-                let report = ServedIsolated { node: cluster.node(), served };
-                let command = Command::ServedIsolated(report.clone());
-                if cluster.propose(command, PATIENCE, Persistence::Retry).await.is_err() {
-                    // `apply` takes the same report twice for one.
-                    self.put_back(report.served.into_iter().chain(left));
-                    break;
-                }
+    async fn report(&self, cluster: &Cluster) {
+        // A node with a lease has applied what was committed while it was away.
+        let view = View::clone(&cluster.view());
+        let reported =
+            |served: &Served| may_conflict(&view, served) && !deliberate::active(Fault::ForgetConflicts);
+        let mut left = self.take().into_iter().filter(reported).peekable();
+        while left.peek().is_some() {
+            let served: Vec<Served> = left.by_ref().take(AT_ONCE).collect();
+            let report = ServedIsolated { node: cluster.node(), served };
+            let command = Command::ServedIsolated(report.clone());
+            if cluster.propose(command, PATIENCE, Persistence::Retry).await.is_err() {
+                // `apply` takes the same report twice for one.
+                self.put_back(report.served.into_iter().chain(left));
+                return;
             }
         }
     }
@@ -95,6 +88,16 @@ impl IsolatedLedger {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         for one in unreported {
             *served.entry((one.session, one.epoch, one.backend)).or_default() += one.requests;
+        }
+    }
+}
+
+async fn report(ledger: Weak<Mutex<Ledger>>, cluster: Cluster) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(served) = ledger.upgrade() else { return };
+        if cluster.standing().footing == Footing::Leased {
+            IsolatedLedger { served }.report(&cluster).await;
         }
     }
 }

@@ -27,13 +27,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Starts the task that forgets what is old.
+    /// Starts the task that forgets what is old; it ends with the last clone.
     pub(super) fn start() -> Self {
         let weights = Self::default();
-        let keys = Arc::clone(&weights.keys);
+        let keys = Arc::downgrade(&weights.keys);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PERIOD).await;
+                let Some(keys) = keys.upgrade() else { return };
                 keys.lock().unwrap_or_else(PoisonError::into_inner).end_period();
             }
         });
