@@ -13,7 +13,7 @@ use crate::printer::{self, Format, Table};
 /// A request, as its client sends it.
 #[derive(Debug, clap::Args)]
 pub struct ExplainOptions {
-    /// What the client asks for, as in http://shop.example.com/cart?item=3
+    /// What the client asks for, as in `http://shop.example.com/cart?item=3`
     #[arg(value_parser = url)]
     url: Uri,
     /// A header that the client sends
