@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use stickler_rt::BoxedStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -23,6 +24,8 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// A client's connection, watched.
 pub(crate) struct ClientStream {
     stream: BoxedStream,
+    /// What was read before anybody knew that it is HTTP.
+    ahead: Bytes,
     watch: FramingWatch,
     place: Place,
     lingering: Option<Lingering>,
@@ -34,13 +37,15 @@ struct Lingering {
 }
 
 impl ClientStream {
-    pub(crate) fn new(stream: BoxedStream, place: Place) -> Self {
-        Self { stream, watch: FramingWatch::new(), place, lingering: None }
+    /// `ahead` was read from the stream already, and comes first.
+    pub(crate) fn new(stream: BoxedStream, ahead: Bytes, place: Place) -> Self {
+        Self { stream, ahead, watch: FramingWatch::new(), place, lingering: None }
     }
 
-    /// The bare stream, for what is no longer HTTP, and the place that the client still takes.
-    pub(crate) fn into_parts(self) -> (BoxedStream, Place) {
-        (self.stream, self.place)
+    /// The bare stream, for what is no longer HTTP, what was read from it ahead and is left, and the place that the
+    /// client still takes.
+    pub(crate) fn into_parts(self) -> (BoxedStream, Bytes, Place) {
+        (self.stream, self.ahead, self.place)
     }
 
     pub(crate) fn watch(&self) -> &FramingWatch {
@@ -79,7 +84,12 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        if this.ahead.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        } else {
+            let length = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead.split_to(length));
+        }
         this.watch.read(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }

@@ -1,16 +1,13 @@
-//! Reads what a trusted proxy says about a connection before the client's own bytes, and gives the connection
-//! back as if that had never been on it.
+//! Reads what a trusted proxy says about a connection before the client's own bytes.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use stickler_core::client_address::proxy_header::{self, LONGEST, NoProxyHeader, ProxyHeader};
-use stickler_rt::{BoxedStream, Stream};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use stickler_rt::BoxedStream;
+use tokio::io::AsyncReadExt;
 
 /// Room for the first read: what nearly all headers need.
 const FIRST_READ: usize = 512;
@@ -35,16 +32,21 @@ pub(crate) enum GreetingError {
     Broken(#[from] io::Error),
 }
 
-/// Reads the header that `stream` begins with, for at most `patience`. What is given back begins behind it,
-/// with the client's address, if the header names one.
-pub(crate) async fn read(
-    stream: BoxedStream,
-    patience: Duration,
-) -> Result<(BoxedStream, Option<SocketAddr>), GreetingError> {
+/// What a proxy said at the start of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Greeted {
+    /// The client's end of the connection, if the proxy named it.
+    pub source: Option<SocketAddr>,
+    /// Bytes of the client's own that were read along with the header.
+    pub ahead: Bytes,
+}
+
+/// Reads the header that `stream` begins with, for at most `patience`.
+pub(crate) async fn read(stream: &mut BoxedStream, patience: Duration) -> Result<Greeted, GreetingError> {
     tokio::time::timeout(patience, read_header(stream)).await.map_err(|_| GreetingError::Late)?
 }
 
-async fn read_header(mut stream: BoxedStream) -> Result<(BoxedStream, Option<SocketAddr>), GreetingError> {
+async fn read_header(stream: &mut BoxedStream) -> Result<Greeted, GreetingError> {
     let mut read = BytesMut::with_capacity(FIRST_READ);
     loop {
         // There is an answer for the longest header, so there is always room for a byte more.
@@ -56,71 +58,7 @@ async fn read_header(mut stream: BoxedStream) -> Result<(BoxedStream, Option<Soc
             Err(error) => return Err(error.into()),
         }
         if let Some(ProxyHeader { length, source }) = proxy_header::read(&read)? {
-            let ahead = read.split_off(length).freeze();
-            let stream = if ahead.is_empty() { stream } else { Box::new(Rewound { ahead, stream }) };
-            return Ok((stream, source));
+            return Ok(Greeted { source, ahead: read.split_off(length).freeze() });
         }
-    }
-}
-
-/// A stream of which some bytes were read ahead, as if they had not been.
-struct Rewound {
-    ahead: Bytes,
-    stream: BoxedStream,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let length = self.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&self.ahead[..length]);
-        self.ahead.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Stream for Rewound {
-    fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_address()
-    }
-
-    fn local_address(&self) -> io::Result<SocketAddr> {
-        self.stream.local_address()
     }
 }

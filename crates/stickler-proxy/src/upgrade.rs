@@ -69,11 +69,16 @@ async fn pass(client: OnUpgrade, backend: OnUpgrade, patience: Duration, clock: 
     else {
         return "a side is no stream of ours";
     };
-    let (client, _place) = client.into_parts();
+    let (client, ahead, _place) = client.into_parts();
     let watched = |stream| Watched { stream, clock: clock.clone(), last: Rc::clone(&last) };
     let (mut client, mut backend) = (watched(client), watched(backend));
     // What was read ahead with the heads goes first.
-    if client.write_all(&from_backend).await.is_err() || backend.write_all(&from_client).await.is_err() {
+    let first = async {
+        client.write_all(&from_backend).await?;
+        backend.write_all(&from_client).await?;
+        backend.write_all(&ahead).await
+    };
+    if first.await.is_err() {
         return "a side broke";
     }
     let mut copy = pin!(copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER));

@@ -24,7 +24,7 @@ use crate::body::Body;
 use crate::client_stream::ClientStream;
 use crate::framing;
 use crate::places::{Place, Places};
-use crate::proxy_header::{self, GreetingError};
+use crate::proxy_header::{self, Greeted, GreetingError};
 use crate::responses::Answer;
 
 /// Ceilings of one worker. Changed ones hold for new connections.
@@ -183,20 +183,26 @@ impl<H: Handler> Worker<H> {
 
     /// From an accepted connection to the client's first byte, and on. It takes its place meanwhile, so that
     /// connections that say nothing have the same limit as others.
-    async fn greet(self: Rc<Self>, mut client: Client, stream: BoxedStream, place: Place, stop: Shutdown) {
+    async fn greet(
+        self: Rc<Self>,
+        mut client: Client,
+        mut stream: BoxedStream,
+        place: Place,
+        stop: Shutdown,
+    ) {
         let greeted = match self.handler.greeting(&client.name, client.peer.ip()) {
-            Greeting::Request => Ok((stream, None)),
+            Greeting::Request => Ok(Greeted::default()),
             Greeting::Refused => Err(GreetingError::Stranger),
             Greeting::ProxyHeader => tokio::select! {
                 biased;
                 () = stop.wait() => return,
-                greeted = proxy_header::read(stream, self.settings.get().greeting_timeout) => greeted,
+                greeted = proxy_header::read(&mut stream, self.settings.get().greeting_timeout) => greeted,
             },
         };
         match greeted {
-            Ok((stream, source)) => {
+            Ok(Greeted { source, ahead }) => {
                 client.peer = source.unwrap_or(client.peer);
-                self.serve(client, ClientStream::new(stream, place), stop).await;
+                self.serve(client, ClientStream::new(stream, ahead, place), stop).await;
             }
             Err(GreetingError::Unused) => {}
             Err(error) => {
