@@ -94,6 +94,10 @@ impl State {
     /// Whether the new session could go to the backend of this one if this one were gone.
     fn frees_place(&self, bind: &Bind, binding: &Binding) -> bool {
         let Some(record) = self.catalog.backends.get(&binding.backend) else { return false };
+        // Where a cap was lowered, one session less is still too many.
+        if record.max_sessions.is_some_and(|most| self.counts.of_backend(binding.backend) > most) {
+            return false;
+        }
         let holds = |holder| binding.backend == holder && record.keeps_bound(self.time);
         match bind.origin {
             Origin::Place { pool, .. } => record.pool == pool && record.takes_new(),

@@ -94,3 +94,27 @@ fn a_full_table_grows_by_the_memory_of_what_it_evicts_and_no_further() {
     world.wait(4 * SECOND);
     assert_eq!(bind(&mut world, 20).err(), None, "what was evicted is forgotten");
 }
+
+#[test]
+fn nobody_is_evicted_where_that_makes_no_room() {
+    let mut world = World::new(1 << 15);
+    for key in 0..9 {
+        bind(&mut world, key).unwrap();
+    }
+    let pool = world.state.view().catalog.pools[0];
+    let used = |world: &World| {
+        let view = world.state.view();
+        let backends = view.catalog.backends_of(pool);
+        backends.map(|(id, _)| view.counts.of_backend(id)).collect::<Vec<_>>()
+    };
+    let before = used(&world);
+    assert!(before.iter().all(|sessions| *sessions > 1), "{before:?}");
+    change(&mut world, |document| {
+        document.source.push('.');
+        for backend in document.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+            backend.max_sessions = Some(1);
+        }
+    });
+    assert_eq!(bind(&mut world, 20), Err(BindRefusal::BackendFull));
+    assert_eq!(used(&world), before);
+}
