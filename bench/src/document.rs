@@ -6,7 +6,7 @@ use std::time::Duration;
 use stickler_core::document::check_cluster;
 use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::ids::{AffinityId, BackendId, Incarnation, KeyHash, LogIndex, NodeId, PoolId};
-use stickler_core::state::{Bind, Catalog, Command, Origin, Report, SessionKey};
+use stickler_core::state::{Bind, Catalog, Command, Finding, Origin, Report, SessionKey};
 use stickler_core::time::ClusterTime;
 
 use crate::failure::Failure;
@@ -77,7 +77,13 @@ impl Places {
 pub fn reports(catalog: &Catalog, voters: &[NodeId]) -> Vec<Command> {
     let of_backend = |backend: BackendId| {
         voters.iter().map(move |node| {
-            let report = Report { node: *node, incarnation: Incarnation(1), sequence: 1, backend, up: true };
+            let report = Report {
+                node: *node,
+                incarnation: Incarnation(1),
+                sequence: 1,
+                backend,
+                finding: Finding::UP,
+            };
             Command::Report(report)
         })
     };

@@ -7,7 +7,7 @@ use stickler_core::ids::{
 };
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    ApplyDocument, Batch, Bind, Command, Found, Origin, Report, SessionKey, Stamp, State,
+    ApplyDocument, Batch, Bind, Command, Finding, Found, Origin, Report, SessionKey, Stamp, State,
 };
 use stickler_core::time::ClusterTime;
 
@@ -30,7 +30,7 @@ pub fn entries() -> Vec<Batch> {
     // Ids are given out in the order of the document: the pool, the affinity, the two backends.
     let reports = (1..=2).flat_map(|node| [(node, 3), (node, 4)]).map(|(node, backend)| {
         let (node, backend) = (NodeId(node), BackendId(backend));
-        Command::Report(Report { node, incarnation: Incarnation(1), sequence: 1, backend, up: true })
+        Command::Report(Report { node, incarnation: Incarnation(1), sequence: 1, backend, finding: Finding::UP })
     });
     let binds = (0..4).map(|key| {
         Command::Bind(Bind {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, LogIndex, NodeId, PoolId, Revision};
-use stickler_core::state::{ApplyDocument, Bind, BindOutcome, Command, Origin, Outcome, Report, SessionKey};
+use stickler_core::state::{
+    ApplyDocument, Bind, BindOutcome, Command, Finding, Origin, Outcome, Report, SessionKey,
+};
 use stickler_core::time::ClusterTime;
 use stickler_raft::store::DataDirectory;
 use stickler_raft::{Answer, Cluster, ConsensusConfig, Disk, Persistence, ProposeError};
@@ -154,7 +156,7 @@ impl TestCluster {
         for node in self.members.keys() {
             let sequence = cluster.view().applied.0;
             let incarnation = stickler_core::ids::Incarnation(1_000_000);
-            let report = Report { node: *node, incarnation, sequence, backend, up };
+            let report = Report { node: *node, incarnation, sequence, backend, finding: Finding::plain(up) };
             cluster
                 .propose(Command::Report(report), SOON, Persistence::Retry)
                 .await

@@ -55,6 +55,14 @@ pub fn with_listener(backends: &[SocketAddr], methods: &[&str], listener: &str) 
     written(backends, methods, listener, "", "")
 }
 
+/// As [`text`], with lines of their own for the pool, for its check, and for the affinity.
+#[must_use]
+pub fn with_failover(backends: &[SocketAddr], pool: &str, check: &str, affinity: &str) -> String {
+    let text = written(backends, &[HEADER], "", affinity, "");
+    let text = text.replacen("name = \"shop\"\n", &format!("name = \"shop\"\n{pool}\n"), 1);
+    text.replacen("fall = 2\n", &format!("fall = 2\n{check}\n"), 1)
+}
+
 /// As [`text`], with lines of their own for the affinity and for every backend.
 #[must_use]
 pub fn with_settings(backends: &[SocketAddr], methods: &[&str], affinity: &str, backend: &str) -> String {

@@ -29,6 +29,10 @@ pub struct Shop {
 
 struct Shared {
     name: String,
+    /// How often the shop was started, as its answers say in `x-instance`.
+    life: u64,
+    /// What it answers to checks, and whether it says that it drains.
+    health: Mutex<(StatusCode, bool)>,
     carts: Mutex<HashMap<String, u64>>,
     next: std::sync::atomic::AtomicU64,
     /// While this is false, answers to `/slow` wait.
@@ -54,13 +58,15 @@ impl Shop {
     /// When there is no free port.
     pub async fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Self::serve(name, listener)
+        Self::serve(name, listener, 1)
     }
 
-    fn serve(name: &str, listener: TcpListener) -> Self {
+    fn serve(name: &str, listener: TcpListener, life: u64) -> Self {
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            life,
+            health: Mutex::new((StatusCode::OK, false)),
             carts: Mutex::default(),
             next: std::sync::atomic::AtomicU64::new(1),
             open: watch::Sender::new(true),
@@ -99,6 +105,21 @@ impl Shop {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// From now on it answers checks with this status, and says by `x-drain` whether it drains.
+    pub fn set_health(&self, status: StatusCode, drains: bool) {
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = (status, drains);
+    }
+
+    /// Starts it at the same address, with nothing of what it knew: whether it was killed before or runs.
+    ///
+    /// # Panics
+    /// When somebody else has taken its port meanwhile.
+    pub async fn start_again(&mut self) {
+        self.kill().await;
+        let listener = TcpListener::bind(self.address).await.expect("its port is free");
+        *self = Self::serve(&self.shared.name, listener, self.shared.life + 1);
+    }
+
     /// Ends it: its port refuses connections, and open ones break.
     pub async fn kill(&mut self) {
         if let Some(serving) = self.serving.take() {
@@ -130,7 +151,14 @@ async fn answer(
 ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
     let path = request.uri().path().to_owned();
     if path == "/health" {
-        return Ok(Response::new(Full::from("ok").boxed_unsync()));
+        let (status, drains) = *shared.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut response = Response::new(Full::from("ok").boxed_unsync());
+        *response.status_mut() = status;
+        response.headers_mut().insert("x-instance", HeaderValue::from(shared.life));
+        if drains {
+            response.headers_mut().insert("x-drain", HeaderValue::from_static("yes"));
+        }
+        return Ok(response);
     }
     let headers = request.headers().clone();
     shared
@@ -168,6 +196,7 @@ async fn answer(
     };
     let name = http::HeaderValue::from_str(&shared.name).expect("a shop's name is plain");
     response.headers_mut().insert("x-backend", name);
+    response.headers_mut().insert("x-instance", HeaderValue::from(shared.life));
     let line = match path.as_str() {
         "/logout" => Some(format!("{COOKIE}=gone; Max-Age=0")),
         _ if fresh && !headers.contains_key("x-no-cookie") => Some(format!("{COOKIE}={session}; Path=/")),

@@ -46,12 +46,18 @@ pub enum Fault {
     EvictBusiest,
     EvictNobody,
     ForgetConflicts,
+    OverlookRestart,
+    RestartOnOneWord,
+    ReturnTooEarly,
+    WaitTooLong,
+    CountNoNewSessions,
+    CountKnownSessions,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 38] = [
+const DESCRIBED: [Described; 44] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -117,6 +123,28 @@ const DESCRIBED: [Described; 38] = [
         Fault::ForgetConflicts,
         "forget-conflicts",
         "a node that was cut off does not report what it served by epochs that had ended",
+    ),
+    (
+        Fault::OverlookRestart,
+        "overlook-restart",
+        "a backend that was started again keeps the sessions it has forgotten",
+    ),
+    (
+        Fault::RestartOnOneWord,
+        "restart-on-one-word",
+        "one node's report says that a backend was started again",
+    ),
+    (
+        Fault::ReturnTooEarly,
+        "return-too-early",
+        "a session goes back to its backend before that takes sessions",
+    ),
+    (Fault::WaitTooLong, "wait-too-long", "requests wait for a backend for ever"),
+    (Fault::CountNoNewSessions, "count-no-new-sessions", "no client's address ever begins too many sessions"),
+    (
+        Fault::CountKnownSessions,
+        "count-known-sessions",
+        "requests of known sessions count as if each began one",
     ),
 ];
 

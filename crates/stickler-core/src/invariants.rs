@@ -98,9 +98,15 @@ pub fn stays_or_is_forced(before: &Binding, after: &Binding, catalog: &Catalog, 
     }
     let Cause::Moved(reason) = after.cause else { return false };
     let Some(left) = catalog.backends.get(&before.backend) else {
-        return matches!(reason, MoveReason::BackendRemoved | MoveReason::Operator);
+        return matches!(reason, MoveReason::BackendRemoved | MoveReason::Operator | MoveReason::BackendBack);
     };
     match (reason, left.admin) {
+        (MoveReason::BackendRestarted, _) => left.has_forgotten(before.epoch),
+        (MoveReason::BackendBack, _) => {
+            let home =
+                catalog.backends.get(&after.backend).filter(|_| before.home.backend() == Some(after.backend));
+            home.is_some_and(|home| home.takes_new() && !home.has_forgotten(before.epoch))
+        }
         (MoveReason::Operator, _) | (MoveReason::BackendMaint, AdminState::Maint) => true,
         (MoveReason::BackendDown, _) => left.health.verdict == Verdict::Down,
         (MoveReason::DrainDeadline, AdminState::Drain { deadline: Some(deadline) }) => deadline <= now,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::affinity::source::MaskedAddress;
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::Rate;
 use crate::ids::AffinityId;
 
@@ -43,7 +44,7 @@ impl SourceRates {
         let source = (affinity, number(&masked));
         let paid_at = self.young.get(&source).or_else(|| self.old.get(&source)).copied().unwrap_or_default();
         let paid_at = paid_at.max(now) + rate.period / rate.most.max(1);
-        if paid_at > now + rate.period {
+        if paid_at > now + rate.period && !deliberate::active(Fault::CountNoNewSessions) {
             return Err(paid_at - now - rate.period);
         }
         if self.young.len() >= REMEMBERED && !self.young.contains_key(&source) {

@@ -20,8 +20,8 @@ use stickler_core::affinity::sealing::{KeyRing, SealingKey, SealingKeyId};
 use stickler_core::affinity::source::MaskedAddress;
 use stickler_core::affinity::token::Token;
 use stickler_core::document::cluster::{
-    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenFull,
-    WhenIsolated,
+    Affinity, CookieAttributes, Method, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenBack, WhenDown,
+    WhenFull, WhenIsolated,
 };
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Epoch, KeyHash};
 use stickler_core::time::ClusterTime;
@@ -59,6 +59,9 @@ fn affinity(methods: Vec<Method>) -> Affinity {
         end_header: None,
         when_full: WhenFull::Refuse,
         new_sessions_per_source: None,
+        when_back: WhenBack::Stay,
+        rebind_rate: None,
+        unavailable_page: None,
     }
 }
 

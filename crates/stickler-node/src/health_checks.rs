@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stickler_core::ids::BackendId;
-use stickler_core::state::{Catalog, Command, Report};
+use stickler_core::state::{Catalog, Command, Finding, Report};
 use stickler_proxy::probe::{ProbeEvent, ProbeTarget, Prober};
 use stickler_proxy::request::Proxy;
 use stickler_raft::Cluster;
@@ -24,7 +24,7 @@ struct Findings {
 }
 
 struct Found {
-    up: bool,
+    finding: Finding,
     reported: Option<Moment>,
 }
 
@@ -73,8 +73,8 @@ fn targets_of(catalog: &Catalog) -> BTreeMap<BackendId, ProbeTarget> {
 
 impl Findings {
     fn note(&mut self, event: ProbeEvent) {
-        tracing::info!(backend = %event.backend, up = event.up, "health check changed");
-        self.found.insert(event.backend, Found { up: event.up, reported: None });
+        tracing::info!(backend = %event.backend, finding = ?event.finding, "health check changed");
+        self.found.insert(event.backend, Found { finding: event.finding, reported: None });
     }
 
     /// Checks at once every backend that was suspected since the last look.
@@ -95,15 +95,15 @@ impl Findings {
         for (backend, found) in &mut self.found {
             let known = catalog.backends.get(backend).and_then(|record| record.health.reports.get(&node));
             let in_state =
-                known.is_some_and(|known| known.incarnation == incarnation && known.up == found.up);
+                known.is_some_and(|known| known.incarnation == incarnation && known.finding == found.finding);
             let on_its_way = found.reported.is_some_and(|at| now.since(at) < PATIENCE);
             if in_state || on_its_way {
                 continue;
             }
             found.reported = Some(now);
             self.sequence += 1;
-            let report =
-                Report { node, incarnation, sequence: self.sequence, backend: *backend, up: found.up };
+            let (sequence, finding) = (self.sequence, found.finding.clone());
+            let report = Report { node, incarnation, sequence, backend: *backend, finding };
             cluster.submit(Command::Report(report), PATIENCE);
         }
     }

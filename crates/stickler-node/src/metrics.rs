@@ -85,11 +85,35 @@ impl Collector for DataPlane {
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
         }
+        let waiting = ConstGauge::new(u64::try_from(self.proxy.waiting()).unwrap_or(u64::MAX));
+        let help = "Requests that wait right now for the backend of their session to come back";
+        waiting.encode(encoder.encode_descriptor(
+            "waiting_requests",
+            help,
+            None,
+            waiting.metric_type(),
+        )?)?;
+        self.encode_in_flight(&mut encoder)?;
         self.encode_observed(&mut encoder)
     }
 }
 
 impl DataPlane {
+    /// What each backend has to do for this node.
+    fn encode_in_flight(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that this node has sent to the backend and that are not over";
+        let kind = ConstGauge::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor("backend_in_flight", help, None, kind)?;
+        let catalog = &self.cluster.view().catalog;
+        for (id, record) in &catalog.backends {
+            let Some(pool) = catalog.pool(record.pool) else { continue };
+            let labels = [("pool", pool.name.as_str()), ("backend", record.name.as_str())];
+            let in_flight = u64::from(self.proxy.in_flight().count(*id));
+            ConstGauge::new(in_flight).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     /// What affinities that only observe have seen.
     fn encode_observed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests of recorded sessions of affinities that observe, by whether they went elsewhere";
@@ -228,12 +252,18 @@ fn add_state(registry: &mut Registry, view: &View) {
 fn add_backends(registry: &mut Registry, view: &View) {
     let sessions = Family::<BackendLabels, Gauge>::default();
     let up = Family::<BackendLabels, Gauge>::default();
+    let drains = Family::<BackendLabels, Gauge>::default();
+    let restarts = Family::<BackendLabels, Counter>::default();
+    let lost = Family::<BackendLabels, Counter>::default();
     let admin = Family::<AdminLabels, Gauge>::default();
     for (id, record) in &view.catalog.backends {
         let Some(pool) = view.catalog.pool(record.pool) else { continue };
         let labels = BackendLabels { pool: pool.name.clone(), backend: record.name.clone() };
         sessions.get_or_create(&labels).set(signed(view.counts.of_backend(*id)));
         up.get_or_create(&labels).set(i64::from(record.health.is_up()));
+        drains.get_or_create(&labels).set(i64::from(record.health.drains));
+        restarts.get_or_create(&labels).inc_by(record.health.restarts);
+        lost.get_or_create(&labels).inc_by(record.health.lost);
         for name in ["ready", "drain", "maint"] {
             let labels = AdminLabels { pool: pool.name.clone(), backend: record.name.clone(), admin: name };
             admin.get_or_create(&labels).set(i64::from(name == admin_name(record.admin)));
@@ -241,6 +271,13 @@ fn add_backends(registry: &mut Registry, view: &View) {
     }
     registry.register("backend_sessions", "Sessions by backend", sessions);
     registry.register("backend_up", "1 when a majority of the voters has the backend up", up);
+    registry.register("backend_drains", "1 when the backend says that it wants no new sessions", drains);
+    registry.register("backend_restarts", "How often the backend was started again in place", restarts);
+    registry.register(
+        "backend_lost_sessions",
+        "Sessions that the backend had when it was started again",
+        lost,
+    );
     registry.register("backend_admin", "1 for the backend's admin state", admin);
 }
 

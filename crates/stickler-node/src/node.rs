@@ -14,6 +14,7 @@ use stickler_rt::{BindOptions, Outside, Shutdown, WorkerHandle};
 use crate::admin::{AdminListener, AdminService, BindError};
 use crate::clients::{self, ClientWorkers};
 use crate::health_checks;
+use crate::leaving as leaving_sessions;
 use crate::metrics::MetricsRegistry;
 use crate::readiness::Readiness;
 use crate::secrets::{self, SecretsFileError};
@@ -105,6 +106,7 @@ impl Node {
         metrics.observe(cluster.clone(), proxy.clone());
 
         tokio::spawn(secrets::watch(cluster.clone(), readiness.clone(), shutdown.clone()));
+        tokio::spawn(leaving_sessions::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(health_checks::run(cluster.clone(), proxy.clone(), shutdown.clone()));
         tokio::spawn(
             StatusPages::new(cluster.clone(), readiness.clone(), metrics).serve(status, shutdown.clone()),

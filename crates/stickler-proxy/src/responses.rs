@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Response, StatusCode};
 
 use crate::body::Body;
@@ -22,6 +22,8 @@ pub struct Answer {
     text: Cow<'static, str>,
     retry_after: Option<Duration>,
     close: bool,
+    page: Option<String>,
+    location: Option<String>,
 }
 
 impl Answer {
@@ -29,13 +31,27 @@ impl Answer {
     /// line for a person, without anything secret or from the request.
     #[must_use]
     pub fn new(status: StatusCode, name: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, name, text: text.into(), retry_after: None, close: false }
+        Self { status, name, text: text.into(), retry_after: None, close: false, page: None, location: None }
     }
 
     /// Tells the client when to come back. Rounded up to whole seconds, at least one.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Shows the operator's HTML instead of the line of text.
+    #[must_use]
+    pub fn with_page(mut self, page: String) -> Self {
+        self.page = Some(page);
+        self
+    }
+
+    /// Sends the client to this address.
+    #[must_use]
+    pub fn to(mut self, location: String) -> Self {
+        self.location = Some(location);
         self
     }
 
@@ -61,12 +77,16 @@ impl Answer {
     /// The response as it goes out.
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
-        let mut text = self.text.into_owned();
-        text.push('\n');
+        let html = self.page.is_some();
+        let text = self.page.unwrap_or_else(|| format!("{}\n", self.text));
         let mut response = Response::new(Body::from(Bytes::from(text)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let kind = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+            headers.insert(LOCATION, location);
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(ERROR_HEADER, HeaderValue::from_static(self.name));
         if let Some(delay) = self.retry_after {

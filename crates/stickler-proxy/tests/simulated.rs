@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use http::Response;
 use stickler_core::client_address::Greeting;
-use stickler_core::document::cluster::HealthCheck;
+use stickler_core::document::cluster::{CheckAnswer, HealthCheck};
 use stickler_core::ids::BackendId;
+use stickler_core::state::Finding;
 use stickler_proxy::backend_connections::{BackendConnections, IdleLimits};
 use stickler_proxy::body::Body;
 use stickler_proxy::exchange::{Destination, Exchanges, Timeouts};
@@ -59,8 +60,23 @@ fn anywhere() -> SocketAddr {
 async fn node(log: Log) -> Result<(), Box<dyn std::error::Error>> {
     let (network, clock, seed) = (Arc::new(SimulatedNetwork), Clock::start(), Seed::from_number(1));
     let address = at("backend");
-    let check =
-        HealthCheck { path: Some("/".to_owned()), interval: SECOND / 10, timeout: SECOND, rise: 2, fall: 3 };
+    let check = HealthCheck {
+        path: Some("/".to_owned()),
+        interval: SECOND / 10,
+        timeout: SECOND,
+        rise: 2,
+        fall: 3,
+        fast_interval: SECOND / 10,
+        answer: CheckAnswer {
+            host: None,
+            headers: Vec::new(),
+            expect: vec![(200, 399)],
+            body: None,
+            drain_status: None,
+            drain_header: None,
+            instance_header: None,
+        },
+    };
     let (prober, mut events) = Prober::new(network.clone(), seed.child("probes"));
     prober.set_targets(&BTreeMap::from([(BACKEND, ProbeTarget { address, check })]));
     let timeouts = Timeouts { connect: SECOND, response: SECOND, request_body: SECOND, tunnel: SECOND };
@@ -72,7 +88,7 @@ async fn node(log: Log) -> Result<(), Box<dyn std::error::Error>> {
     let worker: Rc<Worker<Forward>> =
         Worker::new(handler, WorkerSettings::default(), &seed.child("worker"), ending);
     let _stop = worker.listen(Arc::from("web"), network.bind(anywhere(), BindOptions::default()).await?);
-    while let Some(ProbeEvent { up, .. }) = events.recv().await {
+    while let Some(ProbeEvent { finding: Finding { up, .. }, .. }) = events.recv().await {
         log.lock().unwrap().push(format!("{} up={up}", clock.now()));
     }
     Ok(())

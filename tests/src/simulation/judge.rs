@@ -228,5 +228,5 @@ fn reported_twice(before: &BackendRecord, after: &BackendRecord) -> Vec<NodeId> 
 }
 
 fn reported_down(backend: &BackendRecord) -> impl Iterator<Item = NodeId> {
-    backend.health.reports.iter().filter(|(_, report)| !report.up).map(|(node, _)| *node)
+    backend.health.reports.iter().filter(|(_, report)| !report.finding.up).map(|(node, _)| *node)
 }

@@ -56,6 +56,11 @@ fn line(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
         return if room.len() == LONGEST_LINE { Err(NoProxyHeader) } else { Ok(None) };
     };
     let line = &room[..end + 2];
+    // Behind UNKNOWN the specification lets anything stand. No proxy writes anything but text, and a line feed is where
+    // somebody else would see the end.
+    if !room[..end].iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
+        return Err(NoProxyHeader);
+    }
     let header = v1::Header::try_from(line).map_err(|_| NoProxyHeader)?;
     let source = match header.addresses {
         v1::Addresses::Unknown => None,
@@ -145,7 +150,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_header() {
-        let lines: [&[u8]; 14] = [
+        let lines: [&[u8]; 16] = [
+            b"PROXY UNKNOWN \xff\xfe\r\n",
+            b"PROXY UNKNOWN x\nGET / HTTP/1.1\r\n",
             b"GET / HTTP/1.1\r\n",
             b"proxy TCP4 192.0.2.7 198.51.100.1 1 2\r\n",
             b"PROXY\r\n",

@@ -93,6 +93,8 @@ pub struct Pool {
     pub response_timeout: Duration,
     /// The backends, names unique within the pool.
     pub backends: Vec<Backend>,
+    /// How long a backend that has come up takes to get its whole share of new sessions; `None`: at once.
+    pub slow_start: Option<Duration>,
 }
 
 /// How a backend is chosen for a new session.
@@ -112,7 +114,7 @@ pub enum Balance {
 /// How a backend is probed. The verdict is the cluster's: see `state::verdict`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// `None`: a TCP connection is enough. `Some(path)`: GET it and want a status from 200 to 399.
+    /// `None`: a TCP connection is enough. `Some(path)`: GET it and look at the answer.
     pub path: Option<String>,
     /// Time between two checks of one backend by one node.
     pub interval: Duration,
@@ -122,6 +124,29 @@ pub struct HealthCheck {
     pub rise: u32,
     /// Failures in a row before a node reports "down".
     pub fall: u32,
+    /// Time between two checks while they contradict what was last reported, or nothing was reported yet.
+    pub fast_interval: Duration,
+    /// What an answer says. Of checks with a path.
+    pub answer: CheckAnswer,
+}
+
+/// How the answer to a check with a path is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// The `Host` that is asked for; `None`: the backend's address.
+    pub host: Option<String>,
+    /// Header fields of the request, in order.
+    pub headers: Vec<(String, String)>,
+    /// Statuses that pass, each from and to.
+    pub expect: Vec<(u16, u16)>,
+    /// What the first 64 KiB of the body must contain.
+    pub body: Option<String>,
+    /// A status by which the backend drains itself: it keeps its sessions and takes no new ones.
+    pub drain_status: Option<u16>,
+    /// A header by which an answer that passes says the same.
+    pub drain_header: Option<String>,
+    /// The header by whose value one life of the backend is told from the next: with another one, its memory is gone.
+    pub instance_header: Option<String>,
 }
 
 /// One origin address of a pool.
@@ -173,6 +198,13 @@ pub struct Affinity {
     pub when_full: WhenFull,
     /// How many sessions one client's address may begin on each node; `None` is no limit.
     pub new_sessions_per_source: Option<Rate>,
+    /// What happens to a session that had to leave its backend once that is up again.
+    pub when_back: WhenBack,
+    /// How many sessions in how long leave a backend that is gone without waiting for a request; `None`: each moves with
+    /// its next request.
+    pub rebind_rate: Option<Rate>,
+    /// The body of a response that says that the session's backend is away, HTML; `None`: a line of text.
+    pub unavailable_page: Option<String>,
 }
 
 /// What becomes of a new session for which there is no room, in its affinity or in the table.
@@ -332,12 +364,39 @@ pub enum Otherwise {
 }
 
 /// What happens to a session's request when its backend is down, in maint, or removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhenDown {
     /// Move the session to another backend, by a committed rebind.
     Rebind,
     /// Answer 503 until the backend is back.
     Reject,
+    /// Answer 302 with this address until the backend is back: see [`redirect`](crate::redirect).
+    Redirect(String),
+    /// Hold requests until the backend is back, for so long since it went.
+    Wait {
+        /// How long, by cluster time.
+        timeout: Duration,
+        /// What happens after that.
+        then: AfterWait,
+    },
+}
+
+/// What happens when a backend does not come back in the time that its affinity waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterWait {
+    /// As [`WhenDown::Rebind`].
+    Rebind,
+    /// As [`WhenDown::Reject`].
+    Reject,
+}
+
+/// What happens to a session that had to leave its backend once that is up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenBack {
+    /// It stays where it is.
+    Stay,
+    /// It goes back, unless the backend has lost its memory meanwhile.
+    Return,
 }
 
 /// What a node without a lease does with sessions that it knows.

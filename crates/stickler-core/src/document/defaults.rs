@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::cluster::{
-    Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenDown, WhenFull, WhenIsolated,
+    AfterWait, Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenBack, WhenDown,
+    WhenFull, WhenIsolated,
 };
 
 /// `limits.max_bindings`.
@@ -40,6 +41,8 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CHECK_RISE: u32 = 2;
 /// `pool.check.fall`.
 pub const CHECK_FALL: u32 = 3;
+/// `pool.check.expect`.
+pub const CHECK_EXPECT: (u16, u16) = (200, 399);
 /// `pool.backend.weight`: room to go up and down from there.
 pub const WEIGHT: u32 = 100;
 
@@ -49,6 +52,12 @@ pub const OTHERWISE: Otherwise = Otherwise::Balance;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// `affinity.when_down`.
 pub const WHEN_DOWN: WhenDown = WhenDown::Rebind;
+/// `affinity.wait_timeout`: most applications start in less.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// `affinity.wait_then`.
+pub const WAIT_THEN: AfterWait = AfterWait::Rebind;
+/// `affinity.when_back`: each way costs a session what its backend held of it.
+pub const WHEN_BACK: WhenBack = WhenBack::Stay;
 /// `affinity.when_isolated`.
 pub const WHEN_ISOLATED: WhenIsolated = WhenIsolated::ServeKnown;
 /// `affinity.alias_grace`: longer than requests that left the browser with the old cookie take.

@@ -4,6 +4,7 @@ use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices};
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::state::{AdminState, BackendRecord, View};
+use crate::time::ClusterTime;
 
 /// What a choice takes from the node that makes it.
 pub trait Chooser {
@@ -20,6 +21,8 @@ pub trait Chooser {
 pub enum NotTaking {
     /// It drains, or is in maint.
     NotReady,
+    /// It says itself that it wants none.
+    Drains,
     /// It is down, or nobody has found it up as yet.
     NotUp,
     /// Its weight is 0.
@@ -36,22 +39,24 @@ pub(super) fn why_not_taking(view: &View, id: BackendId, backend: &BackendRecord
             Some(NotTaking::NotReady)
         }
         BackendRecord { health, .. } if !health.is_up() => Some(NotTaking::NotUp),
+        BackendRecord { health, .. } if health.drains => Some(NotTaking::Drains),
         BackendRecord { weight: 0, .. } => Some(NotTaking::NoWeight),
         _ => full().then_some(NotTaking::Full),
     }
 }
 
-/// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`.
+/// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`. `now` is cluster
+/// time, for those that start slowly.
 /// `key` is what rendezvous goes by: a session's key, or a hash of the client's address.
 pub fn choose(
-    view: &View,
+    (view, now): (&View, ClusterTime),
     pool: PoolId,
     key: Option<KeyHash>,
     except: Option<BackendId>,
     chooser: &mut impl Chooser,
 ) -> Option<BackendId> {
     let algorithm = view.catalog.pool(pool)?.balance;
-    let candidates = candidates(view, pool, except);
+    let candidates = candidates(view, now, pool, except);
     match (algorithm, key) {
         (Balance::Rendezvous, Some(key)) => rendezvous(&candidates, key),
         (Balance::FewestSessions, _) => {
@@ -69,18 +74,19 @@ pub fn choose(
 /// that are to go to the same backend all the same.
 #[must_use]
 pub fn choose_by_hash(
-    view: &View,
+    (view, now): (&View, ClusterTime),
     pool: PoolId,
     key: KeyHash,
     except: Option<BackendId>,
 ) -> Option<BackendId> {
-    rendezvous(&candidates(view, pool, except), key)
+    rendezvous(&candidates(view, now, pool, except), key)
 }
 
-fn candidates(view: &View, pool: PoolId, except: Option<BackendId>) -> Vec<Candidate> {
+fn candidates(view: &View, now: ClusterTime, pool: PoolId, except: Option<BackendId>) -> Vec<Candidate> {
     let takes = |(id, backend): &(BackendId, &BackendRecord)| {
         why_not_taking(view, *id, backend).is_none() && Some(*id) != except
     };
     let backends = view.catalog.backends_of(pool).filter(takes);
-    backends.map(|(id, backend)| Candidate { backend: id, weight: backend.weight }).collect()
+    let share = |backend| view.catalog.share(backend, now);
+    backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect()
 }

@@ -77,6 +77,8 @@ impl Refusal {
         match self {
             Self::NoIdentifier => "no-identifier",
             Self::BackendGone => "backend-gone",
+            Self::Redirected => "redirected",
+            Self::SessionLost => "session-lost",
             Self::Isolated => "isolated",
             Self::NoQuorum => "no-quorum",
             Self::AffinityFull => "affinity-full",

@@ -3,11 +3,13 @@
 
 mod choice;
 pub mod explain;
+mod failover;
 mod plan;
 mod step;
 mod ticket;
 
 pub use choice::{Chooser, NotTaking, choose, choose_by_hash};
+pub use failover::{leaves_at_once, lets_go, why_gone};
 pub use plan::{Plan, Pools};
 pub use step::{ChooseBy, Held, Mint, Refusal, Step, Until, decide, decide_located};
 pub use ticket::{Routed, Stale, Ticket, validate};

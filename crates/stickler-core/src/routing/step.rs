@@ -1,5 +1,6 @@
 //! What to do next with a request.
 
+use super::failover::{leave, stay_away, why_gone, why_leaves};
 use super::plan::{Plan, Pools};
 use super::ticket::{Routed, Ticket};
 use crate::affinity::learn::learns;
@@ -7,10 +8,10 @@ use crate::affinity::mint::own_cookie;
 use crate::affinity::recognise::{Found, Recognised};
 use crate::affinity::token::Token;
 use crate::deliberate::{self, Fault};
-use crate::document::cluster::{Affinity, Mode, Otherwise, RecordWhen, WhenDown, WhenFull, WhenIsolated};
+use crate::document::cluster::{Affinity, Mode, Otherwise, RecordWhen, WhenFull, WhenIsolated};
 use crate::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use crate::lease::{Footing, Standing};
-use crate::state::{AdminState, BackendRecord, BindRefusal, Located, MoveReason, SessionKey, View};
+use crate::state::{BackendRecord, BindRefusal, Located, MoveReason, SessionKey, View};
 use crate::time::ClusterTime;
 
 /// The next thing to do with a request. After all but the first two kinds: decide again.
@@ -42,6 +43,12 @@ pub enum Step {
         located: Located,
         /// Why it can't stay.
         reason: MoveReason,
+    },
+    /// End the session, whose backend has forgotten it, and answer [`Refusal::SessionLost`]: its affinity lets none
+    /// go on elsewhere as if nothing had been.
+    End {
+        /// The session.
+        located: Located,
     },
     /// Hold the request until something has happened, and decide again.
     Hold(Until),
@@ -96,6 +103,13 @@ pub enum Until {
     Epoch(Epoch),
     /// The node holds a lease again, or knows that it is isolated.
     Footing,
+    /// The session's backend is back, or this cluster time has come.
+    Back {
+        /// The backend.
+        backend: BackendId,
+        /// The longest wait.
+        until: ClusterTime,
+    },
 }
 
 /// Why a request is answered here.
@@ -103,8 +117,12 @@ pub enum Until {
 pub enum Refusal {
     /// The affinity wants an identifier, and the request has none.
     NoIdentifier,
-    /// The session's backend is gone, and the affinity says to wait for it.
+    /// The session's backend is gone, and the affinity says that it stays there.
     BackendGone,
+    /// The same, and the affinity says where clients go meanwhile.
+    Redirected,
+    /// The session's backend was started again, and the affinity lets no session go on without what it held.
+    SessionLost,
     /// The node can't reach a leader, and the affinity says to refuse.
     Isolated,
     /// The node can't reach a leader, and the session must be bound or moved.
@@ -191,20 +209,14 @@ pub fn decide_located(
         (Footing::Isolated, WhenIsolated::Refuse) => return Step::Refuse(Refusal::Isolated),
         (Footing::Leased, _) | (Footing::Isolated, WhenIsolated::ServeKnown) => {}
     }
-    let backend = view.catalog.backends.get(&located.binding.backend);
-    let now = view.time.max(standing.time);
-    if let Some(reason) = why_gone(backend, now) {
-        return match (affinity.when_down, standing.footing) {
-            (WhenDown::Reject, _) => Step::Refuse(Refusal::BackendGone),
-            (WhenDown::Rebind, Footing::Leased) => Step::Move { located: *located, reason },
-            (WhenDown::Rebind, _) => Step::Refuse(Refusal::NoQuorum),
-        };
+    if let Some(reason) = why_leaves(view, standing, affinity, &located.binding) {
+        return leave(view, standing, affinity, located, reason);
     }
     let settled = located.usable_from <= standing.stable || deliberate::active(Fault::RouteBeforeStable);
     if standing.footing == Footing::Leased && !settled {
         return Step::Hold(Until::Stable(located.usable_from));
     }
-    match backend {
+    match view.catalog.backends.get(&located.binding.backend) {
         Some(backend) => Step::Forward(Ticket {
             backend: located.binding.backend,
             address: backend.address,
@@ -212,19 +224,6 @@ pub fn decide_located(
             unrecorded: None,
         }),
         None => Step::Refuse(Refusal::BackendGone),
-    }
-}
-
-/// Why a session can't stay on its backend; `None` when it can.
-pub(super) fn why_gone(backend: Option<&BackendRecord>, now: ClusterTime) -> Option<MoveReason> {
-    let Some(backend) = backend else { return Some(MoveReason::BackendRemoved) };
-    match backend.admin {
-        AdminState::Maint => Some(MoveReason::BackendMaint),
-        AdminState::Drain { deadline: Some(deadline) } if deadline <= now => Some(MoveReason::DrainDeadline),
-        AdminState::Ready | AdminState::Drain { .. } if backend.health.is_down() => {
-            Some(MoveReason::BackendDown)
-        }
-        AdminState::Ready | AdminState::Drain { .. } => None,
     }
 }
 
@@ -367,12 +366,15 @@ fn decide_returning(
     token: &Token,
 ) -> Step {
     let backend = view.catalog.backends.get(&token.backend);
-    let gone = why_gone(backend, view.time.max(standing.time)).is_some();
+    let reason = why_gone(backend, view.time.max(standing.time));
+    let gone = reason.is_some();
+    let away = reason.and_then(|reason| stay_away(view, standing, affinity, token.backend, reason));
+    match (standing.footing, away) {
+        (Footing::Leased | Footing::Isolated, Some(step)) => return step,
+        (Footing::CatchingUp, _) | (_, None) => {}
+    }
     match standing.footing {
         Footing::CatchingUp => Step::Hold(Until::Footing),
-        Footing::Leased | Footing::Isolated if gone && affinity.when_down == WhenDown::Reject => {
-            Step::Refuse(Refusal::BackendGone)
-        }
         Footing::Leased => match (full(view, session.affinity, affinity), backend.filter(|_| !gone)) {
             (Some(Full::Refuse(refusal)), _) => Step::Refuse(refusal),
             // As long as its token is good it needs no record.

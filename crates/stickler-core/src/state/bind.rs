@@ -5,7 +5,7 @@ use super::catalog::BackendRecord;
 use super::command::{Bind, Origin};
 use super::deadlines::deadline;
 use super::outcome::{BindOutcome, BindRefusal};
-use super::record::{Alias, Binding, Cause, Record, SessionKey};
+use super::record::{Alias, Binding, Cause, Home, Record, SessionKey};
 use super::view::{Located, follow};
 use crate::balance::{self, Candidate};
 use crate::deliberate::{self, Fault};
@@ -57,6 +57,7 @@ impl State {
             usable_from,
             changed_at: self.applied,
             returned: matches!(bind.origin, Origin::Return { .. }),
+            home: from.map_or(Home::NONE, |(_, from)| from.home),
         };
         self.put(bind.session, Record::Binding(binding));
         self.schedule_expiry(bind.session, &binding);
@@ -160,7 +161,7 @@ impl State {
         let free: Vec<Candidate> = takes_new
             .into_iter()
             .filter(|(id, backend)| !self.is_full(*id, backend))
-            .map(|(id, backend)| Candidate { backend: id, weight: backend.weight })
+            .map(|(id, backend)| Candidate { backend: id, weight: self.catalog.share(backend, self.time) })
             .collect();
         let chosen = match (algorithm, candidate) {
             (Balance::FewestSessions, _) => balance::fewest_sessions(&free, |id| self.counts.of_backend(id)),

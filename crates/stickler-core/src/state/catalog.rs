@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::conflicts::Conflicts;
 use super::marks::Mark;
+use super::record::Binding;
 use super::ring::Ring;
 use super::verdict::Health;
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
-use crate::ids::{AffinityId, BackendId, ClusterId, NodeId, PoolId, Revision};
+use crate::ids::{AffinityId, BackendId, ClusterId, Epoch, NodeId, PoolId, Revision};
 use crate::secrets::{KeptSecret, Purpose, SecretsError, SecretsKey};
 use crate::time::ClusterTime;
 
@@ -100,6 +101,8 @@ pub struct BackendRecord {
     pub revision: Revision,
     /// What the voters found.
     pub health: Health,
+    /// When operators decided it.
+    pub admin_since: ClusterTime,
 }
 
 /// A backend's admin state, with HAProxy's meaning.
@@ -121,7 +124,19 @@ impl BackendRecord {
     /// Whether it takes new sessions, its cap aside.
     #[must_use]
     pub fn takes_new(&self) -> bool {
-        self.admin == AdminState::Ready && self.health.is_up() && self.weight > 0
+        self.admin == AdminState::Ready && self.health.is_up() && !self.health.drains && self.weight > 0
+    }
+
+    /// Since when it has taken sessions, or could have: for its slow start.
+    #[must_use]
+    pub fn taking_since(&self) -> ClusterTime {
+        self.health.since.max(self.admin_since)
+    }
+
+    /// Whether a session by this epoch was held by an earlier life of the backend.
+    #[must_use]
+    pub fn has_forgotten(&self, epoch: Epoch) -> bool {
+        epoch <= self.health.forgotten
     }
 
     /// Whether a session that is on it may stay, at this time.
@@ -162,6 +177,29 @@ impl Catalog {
             .iter()
             .filter(move |(_, backend)| backend.pool == pool)
             .map(|(id, backend)| (*id, backend))
+    }
+
+    /// The share of new sessions that a backend has at this time, as a number to be compared with those of the others of
+    /// its pool: less while it starts slowly, and never 0 for that.
+    #[must_use]
+    pub fn share(&self, backend: &BackendRecord, now: ClusterTime) -> u32 {
+        /// Steps into which the share of a backend of weight 1 is cut.
+        const STEPS: u32 = 100;
+        let Some(slow_start) = self.pool(backend.pool).and_then(|pool| pool.slow_start) else {
+            return backend.weight;
+        };
+        let whole = u128::from(backend.weight) * u128::from(STEPS);
+        let part = whole * now.since(backend.taking_since()).as_millis() / slow_start.as_millis().max(1);
+        u32::try_from(part.clamp(1, whole.max(1))).unwrap_or(u32::MAX) * u32::from(backend.weight > 0)
+    }
+
+    /// The backend that a session had to leave, if it takes sessions and still has what it held of this one.
+    #[must_use]
+    pub fn may_go_home(&self, binding: &Binding) -> Option<BackendId> {
+        let home = binding.home.backend().filter(|home| *home != binding.backend)?;
+        let record = self.backends.get(&home)?;
+        let takes = record.takes_new() || deliberate::active(Fault::ReturnTooEarly);
+        (takes && !record.has_forgotten(binding.epoch)).then_some(home)
     }
 
     /// The backend of a pool that applications call so in their identifiers.
@@ -246,6 +284,7 @@ impl BackendRecord {
             admin: AdminState::Ready,
             revision: Revision(0),
             health: Health::unknown(now),
+            admin_since: now,
         }
     }
 }
@@ -272,8 +311,10 @@ impl Catalog {
                 .hash(hasher);
             (backend.admin, backend.revision, backend.health.verdict, backend.health.since).hash(hasher);
             (backend.health.suspicions, backend.health.suspected_at).hash(hasher);
+            (backend.health.drains, &backend.health.instance, backend.health.forgotten).hash(hasher);
+            (backend.health.restarts, backend.health.lost, backend.admin_since).hash(hasher);
             for (node, report) in &backend.health.reports {
-                (node, report.incarnation, report.sequence, report.up).hash(hasher);
+                (node, report).hash(hasher);
             }
         }
     }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{MoveReason, SessionKey};
+use super::verdict::Finding;
 use crate::affinity::sealing::SealingKeyId;
 use crate::document::cluster::ClusterDocument;
 use crate::ids::{
@@ -186,8 +187,8 @@ pub struct Report {
     pub sequence: u64,
     /// The backend.
     pub backend: BackendId,
-    /// Whether it passed.
-    pub up: bool,
+    /// What was found.
+    pub finding: Finding,
 }
 
 /// A node found a backend unreachable in real traffic.

@@ -40,7 +40,7 @@ pub use record::*;
 pub use ring::{MAX_SEALING_KEYS, Ring, RingKey};
 pub use snapshot::{RestoreError, SnapshotHeader, StateSnapshot};
 pub use table::{BindingTable, SnapshotSuperseded};
-pub use verdict::{Health, ReportedHealth, Verdict};
+pub use verdict::{Finding, Health, MAX_INSTANCE, ReportedHealth, Verdict};
 pub use view::{Located, View};
 
 use crate::ids::{Epoch, LogIndex, NodeId};
@@ -48,6 +48,7 @@ use crate::time::ClusterTime;
 use hash::HashSum;
 use idle::IdleOrder;
 use memory::EndedMemory;
+use verdict::Life;
 
 /// How many entries the index of deadlines may hold beyond twice the table's before it is made anew.
 const DEADLINES_SPARED: usize = 4096;
@@ -114,8 +115,10 @@ impl State {
         }
         let now = self.time;
         let catalog = Arc::make_mut(&mut self.catalog);
-        for backend in catalog.backends.values_mut() {
-            backend.health.keep_voters(&voters, now);
+        for (id, backend) in &mut catalog.backends {
+            if backend.health.keep_voters(&voters, now) == Life::Another {
+                backend.health.forgets(self.epoch, self.counts.of_backend(*id));
+            }
         }
         catalog.voters = voters;
     }

@@ -9,7 +9,7 @@ use super::command::{Admin, ApplyDocument, Found, Report, SetAdmin, Suspect};
 use super::counts::Counts;
 use super::idle::IdleOrder;
 use super::outcome::{AdminOutcome, Outcome};
-use super::verdict::ReportedHealth;
+use super::verdict::{Finding, Life, MAX_INSTANCE, ReportedHealth};
 use crate::ids::Revision;
 
 impl State {
@@ -26,9 +26,13 @@ impl State {
         let now = self.time;
         let catalog = Arc::make_mut(&mut self.catalog);
         if let Some(backend) = catalog.backends.get_mut(&report.backend) {
+            let finding =
+                Finding { instance: report.finding.instance.as_deref().map(shortened), ..report.finding };
             let found =
-                ReportedHealth { incarnation: report.incarnation, sequence: report.sequence, up: report.up };
-            backend.health.report(report.node, found, &catalog.voters, now);
+                ReportedHealth { incarnation: report.incarnation, sequence: report.sequence, finding };
+            if backend.health.report(report.node, found, &catalog.voters, now) == Life::Another {
+                backend.health.forgets(self.epoch, self.counts.of_backend(report.backend));
+            }
         }
         Outcome::Noted
     }
@@ -56,6 +60,7 @@ impl State {
                 AdminState::Drain { deadline: deadline.map(|after| now + Duration::from_millis(after)) }
             }
         };
+        backend.admin_since = now;
         backend.revision = Revision(backend.revision.0 + 1);
         AdminOutcome::Done(backend.revision)
     }
@@ -70,4 +75,15 @@ impl State {
         self.idle = IdleOrder::for_catalog(&self.catalog, &self.table, idle);
         AdminOutcome::Done(self.catalog.revision)
     }
+}
+
+/// What is kept of the name of a backend's life.
+fn shortened(instance: &str) -> String {
+    instance
+        .chars()
+        .scan(0, |length, character| {
+            *length += character.len_utf8();
+            (*length <= MAX_INSTANCE).then_some(character)
+        })
+        .collect()
 }

@@ -2,12 +2,13 @@
 
 use super::State;
 use super::bind::NoChoice;
-use super::catalog::AdminState;
+use super::catalog::{AdminState, BackendRecord};
 use super::command::Rebind;
 use super::outcome::{RebindOutcome, RebindRefusal};
-use super::record::{Binding, Cause, MoveReason, Record};
+use super::record::{Binding, Cause, Home, MoveReason, Record};
 use crate::deliberate::{self, Fault};
-use crate::ids::{BackendId, LogIndex, PoolId};
+use crate::document::cluster::WhenBack;
+use crate::ids::{AffinityId, BackendId, LogIndex, PoolId};
 
 impl State {
     pub(super) fn rebind(&mut self, rebind: &Rebind) -> RebindOutcome {
@@ -17,7 +18,9 @@ impl State {
         if binding.epoch != rebind.epoch && !deliberate::active(Fault::MoveWithoutEpoch) {
             return RebindOutcome::Superseded(binding);
         }
-        if !self.holds(rebind.reason, binding.backend) && !deliberate::active(Fault::MoveWithoutReason) {
+        if !self.holds(rebind.reason, rebind.session.affinity, &binding)
+            && !deliberate::active(Fault::MoveWithoutReason)
+        {
             return RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
         }
         let (pool, backend) = match self.successor(rebind, &binding) {
@@ -32,16 +35,17 @@ impl State {
             last_use: self.time,
             usable_from: if deliberate::active(Fault::MoveUsableAtOnce) { LogIndex(0) } else { self.applied },
             changed_at: self.applied,
+            home: self.home_after(rebind.reason, &binding),
             ..binding
         };
         self.put(rebind.session, Record::Binding(moved));
         RebindOutcome::Moved(moved)
     }
 
-    /// Whether the replicated state bears out why a session is to leave `backend`.
+    /// Whether the replicated state bears out why a session is to leave its backend.
     #[must_use]
-    pub(super) fn holds(&self, reason: MoveReason, backend: BackendId) -> bool {
-        let record = self.catalog.backends.get(&backend);
+    fn holds(&self, reason: MoveReason, affinity: AffinityId, binding: &Binding) -> bool {
+        let record = self.catalog.backends.get(&binding.backend);
         match reason {
             MoveReason::BackendRemoved => record.is_none(),
             MoveReason::BackendDown => record.is_some_and(|record| record.health.is_down()),
@@ -50,6 +54,31 @@ impl State {
                 matches!(record.admin, AdminState::Drain { deadline: Some(deadline) } if deadline <= self.time)
             }),
             MoveReason::Operator => true,
+            MoveReason::BackendRestarted => record.is_some_and(|record| record.has_forgotten(binding.epoch)),
+            MoveReason::BackendBack => {
+                let returns = self.catalog.affinity(affinity).is_some_and(|it| it.when_back == WhenBack::Return);
+                returns && self.catalog.may_go_home(binding).is_some()
+            }
+        }
+    }
+
+    /// The backend to which the moved session goes back one day: the first one that it had to leave, as long as that
+    /// has not forgotten it. Who moves by hand, or for good, means the new place.
+    fn home_after(&self, reason: MoveReason, binding: &Binding) -> Home {
+        match reason {
+            MoveReason::BackendDown | MoveReason::BackendMaint | MoveReason::DrainDeadline => {
+                let home = binding.home.backend().unwrap_or(binding.backend);
+                let record = self.catalog.backends.get(&home);
+                if record.is_some_and(|record| !record.has_forgotten(binding.epoch)) {
+                    Home::at(home)
+                } else {
+                    Home::NONE
+                }
+            }
+            MoveReason::BackendRemoved
+            | MoveReason::Operator
+            | MoveReason::BackendRestarted
+            | MoveReason::BackendBack => Home::NONE,
         }
     }
 
@@ -63,11 +92,21 @@ impl State {
             // Whoever moves a session by hand names its new backend and gets that one or none.
             (MoveReason::Operator, Some(named)) => self.named_successor(pool, named, binding.backend),
             (MoveReason::Operator, None) => Err(RebindRefusal::NoBackend),
+            (MoveReason::BackendBack, _) => match binding.home.backend() {
+                Some(home) => self.named_successor(pool, home, binding.backend),
+                None => Err(RebindRefusal::ReasonDoesNotHold),
+            },
+            // It begins anew where it was: what was begun there since then is not torn away, and the load stays even.
+            (MoveReason::BackendRestarted, _) if self.takes_new(binding.backend) => Ok(binding.backend),
             (_, candidate) => self
                 .place(pool, rebind.session, candidate, Some(binding.backend))
                 .map_err(RebindRefusal::from),
         };
         chosen.map(|backend| (pool, backend))
+    }
+
+    fn takes_new(&self, backend: BackendId) -> bool {
+        self.catalog.backends.get(&backend).is_some_and(BackendRecord::takes_new)
     }
 
     fn named_successor(
@@ -83,7 +122,7 @@ impl State {
         if named == except {
             return Err(RebindRefusal::AlreadyThere);
         }
-        if !record.takes_new() {
+        if !record.takes_new() && !deliberate::active(Fault::ReturnTooEarly) {
             return Err(RebindRefusal::BackendUnusable);
         }
         if self.is_full(named, record) { Err(RebindRefusal::BackendFull) } else { Ok(named) }

@@ -47,6 +47,30 @@ pub struct Binding {
     pub changed_at: LogIndex,
     /// The session was begun by a token without a record, of which its client may have more.
     pub returned: bool,
+    /// The backend that it had to leave, and goes back to where its affinity says so.
+    pub home: Home,
+}
+
+/// A backend that a session goes back to, in four bytes: a record is as large as before with it. An id above 2³² is none;
+/// ids are counted up from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Home(u32);
+
+impl Home {
+    /// Nowhere.
+    pub const NONE: Self = Self(0);
+
+    /// This backend.
+    #[must_use]
+    pub fn at(backend: BackendId) -> Self {
+        Self(u32::try_from(backend.0).unwrap_or(0))
+    }
+
+    /// The backend, if there is one.
+    #[must_use]
+    pub fn backend(self) -> Option<BackendId> {
+        (self.0 > 0).then_some(BackendId(u64::from(self.0)))
+    }
 }
 
 /// An older identifier of a session whose application gave it a new one.
@@ -95,7 +119,7 @@ pub enum Cause {
 
 /// Why a live binding changes its backend (I3). `apply` refuses a move whose reason does not hold in the
 /// replicated state at that index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MoveReason {
     /// A majority of all voters reported the backend down.
     BackendDown,
@@ -107,6 +131,10 @@ pub enum MoveReason {
     DrainDeadline,
     /// An operator moved this session.
     Operator,
+    /// The backend was started again and has forgotten the session.
+    BackendRestarted,
+    /// The backend that the session had to leave is up again, and its affinity says to go back.
+    BackendBack,
 }
 
 impl Record {

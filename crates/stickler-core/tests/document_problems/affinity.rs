@@ -240,9 +240,9 @@ fn times_and_caps_of_an_affinity_are_checked() {
                 ],
             ),
             (
-                "when_down = \"redirect\"\nwhen_isolated = \"serve_known\"\notherwise = 3",
+                "when_down = \"move\"\nwhen_isolated = \"serve_known\"\notherwise = 3",
                 &[
-                    "6:13: `when_down` can't be \"redirect\" | write one of \"rebind\", \"reject\"",
+                    "6:13: `when_down` can't be \"move\" | write one of \"rebind\", \"reject\", \"redirect\", \"wait\"",
                     "7:17: `when_isolated` can't be \"serve_known\" | did you mean \"serve-known\"?",
                     "8:13: `otherwise` must be a string, not an integer | write one of \"balance\", \"hash\", \"reject\"",
                 ],
@@ -297,6 +297,58 @@ fn what_happens_when_there_is_no_room_is_checked() {
         assert!(affinity(&format!("new_sessions_per_source = {rate:?}")).is_err(), "{rate}");
     }
     for good in ["when_full = \"evict-idlest\"", "new_sessions_per_source = \"5/1m\""] {
+        assert!(affinity(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_happens_when_a_backend_is_gone_is_checked() {
+    let affinity =
+        |keys: &str| check(&format!("[[affinity]]\nname = \"a\"\nby = [{{ method = \"cookie\" }}]\n{keys}"));
+    let address = "write an address such as \"https://sorry.example/?from={path}\"";
+    let missing = format!("6:13: `when_down` is \"redirect\", and `redirect_to` is missing | {address}");
+    let no_host = format!(
+        "7:15: `redirect_to` does not begin with http:// or https:// and a host: \"{{path}}\" | {address}"
+    );
+    assert_all(
+        affinity,
+        &[
+            ("when_down = \"redirect\"", &[missing.as_str()]),
+            ("when_down = \"redirect\"\nredirect_to = \"{path}\"", &[no_host.as_str()]),
+            (
+                "redirect_to = \"https://a/\"",
+                &[
+                    "6:15: `redirect_to` goes with `when_down` = \"redirect\" alone | write when_down = \"redirect\", or leave it out",
+                ],
+            ),
+            (
+                "when_down = \"reject\"\nwait_timeout = \"10s\"\nwait_then = \"reject\"",
+                &[
+                    "7:16: `wait_timeout` goes with `when_down` = \"wait\" alone | write when_down = \"wait\", or leave it out",
+                    "8:13: `wait_then` goes with `when_down` = \"wait\" alone | write when_down = \"wait\", or leave it out",
+                ],
+            ),
+            (
+                "when_down = \"wait\"\nwait_timeout = \"500ms\"",
+                &["7:16: `wait_timeout` can't be 500ms | write a value from 1s to 1h"],
+            ),
+            (
+                "when_down = \"reject\"\nrebind_rate = \"10/1s\"\nwhen_back = \"return\"",
+                &[
+                    "7:15: `rebind_rate` is about sessions that move, and these don't | write when_down = \"rebind\", or leave it out",
+                    "8:13: `when_back` is about sessions that have moved, and these don't | write when_down = \"rebind\", or leave it out",
+                ],
+            ),
+            (
+                "unavailable_page = \"\"",
+                &["6:20: `unavailable_page` can't have 0 bytes | write HTML of 1 byte to 64 KiB"],
+            ),
+        ],
+    );
+    for good in [
+        "when_down = \"redirect\"\nredirect_to = \"https://sorry.example{path}{query}\"",
+        "when_down = \"wait\"\nwait_then = \"rebind\"\nrebind_rate = \"10/1s\"\nwhen_back = \"return\"",
+    ] {
         assert!(affinity(good).is_ok(), "{good}");
     }
 }

@@ -294,6 +294,24 @@ fn pools_and_backends_are_checked() {
                 ],
             ),
             (
+                "[[pool]]\nname = \"a\"\nslow_start = \"10ms\"\ncheck.body = \"x\"\ncheck.fast_interval = \"3s\"",
+                &[
+                    "5:14: `slow_start` can't be 10ms | write a value from 1s to 1h",
+                    "6:14: `body` is about an answer, and this check asks for nothing | add a `path`, such as \"/health\"",
+                    "7:23: `fast_interval` is 3s, longer than `interval`, 2s | write fast_interval = \"2s\" or shorter",
+                ],
+            ),
+            (
+                "[[pool]]\nname = \"a\"\ncheck.path = \"/\"\ncheck.expect = \"200-\"\ncheck.headers = [\"Host: a\", \"b\"]\ncheck.instance_header = \"a b\"\ncheck.drain_status = 99",
+                &[
+                    "6:16: `expect` can't be \"200-\" | write statuses from 200 to 599 and ranges of them, such as \"200,204,300-399\"",
+                    "7:17: `headers` can't have \"Host: a\" | write a name and a value, such as \"X-Probe: yes\"; the host has a key of its own",
+                    "7:17: `headers` can't have \"b\" | write a name and a value, such as \"X-Probe: yes\"; the host has a key of its own",
+                    "8:25: `instance_header` can't be \"a b\" | write the name of a header, such as \"X-Instance\"",
+                    "9:22: `drain_status` can't be 99 | write a value from 200 to 599",
+                ],
+            ),
+            (
                 "[[pool]]\nname = \"a\"\ncheck.interval = \"500ms\"",
                 &[
                     "5:18: `timeout` is 1s, longer than `interval`, 500ms | write timeout = \"500ms\" or shorter",

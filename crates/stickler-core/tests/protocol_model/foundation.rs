@@ -5,16 +5,16 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    Sealing, WhenDown, WhenFull, WhenIsolated,
+    Affinity, Backend, Balance, CheckAnswer, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise,
+    Pool, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
 };
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    ApplyDocument, Batch, Bind, Command, Found, MoveReason, Origin, Rebind, Record, Report, SessionKey,
-    SnapshotHeader, Stamp, State,
+    ApplyDocument, Batch, Bind, Command, Finding, Found, MoveReason, Origin, Rebind, Record, Report,
+    SessionKey, SnapshotHeader, Stamp, State,
 };
 use stickler_core::time::ClusterTime;
 
@@ -73,7 +73,11 @@ fn lay() -> Foundation {
 
 /// What a majority of the voters report about a backend.
 pub(crate) fn reports(backend: BackendId, up: bool, sequence: u64) -> Vec<Command> {
-    let report = |node| Report { node: NodeId(node), incarnation: Incarnation(1), sequence, backend, up };
+    let finding = Finding::plain(up);
+    let report = |node| {
+        let finding = finding.clone();
+        Report { node: NodeId(node), incarnation: Incarnation(1), sequence, backend, finding }
+    };
     [1, 2].map(|node| Command::Report(report(node))).to_vec()
 }
 
@@ -97,7 +101,23 @@ fn document() -> ClusterDocument {
         debug_headers: false,
     };
     let second = Duration::from_secs(1);
-    let check = HealthCheck { path: None, interval: second, timeout: second, rise: 1, fall: 1 };
+    let check = HealthCheck {
+        path: None,
+        interval: second,
+        timeout: second,
+        rise: 1,
+        fall: 1,
+        fast_interval: second,
+        answer: CheckAnswer {
+            host: None,
+            headers: Vec::new(),
+            expect: Vec::new(),
+            body: None,
+            drain_status: None,
+            drain_header: None,
+            instance_header: None,
+        },
+    };
     let backend = |number: u8| Backend {
         name: format!("shop-{number}"),
         address: ([127, 0, 0, number], 8080).into(),
@@ -112,6 +132,7 @@ fn document() -> ClusterDocument {
         connect_timeout: second * 60,
         response_timeout: second * 30,
         backends: vec![backend(1), backend(2)],
+        slow_start: None,
     };
     let affinity = Affinity {
         name: "cart".to_owned(),
@@ -134,6 +155,9 @@ fn document() -> ClusterDocument {
         end_header: None,
         when_full: WhenFull::Refuse,
         new_sessions_per_source: None,
+        when_back: WhenBack::Stay,
+        rebind_rate: None,
+        unavailable_page: None,
     };
     let (pools, affinities) = (vec![pool], vec![affinity]);
     ClusterDocument {

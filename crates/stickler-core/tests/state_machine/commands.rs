@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stickler_core::document::cluster::{Balance, WhenFull};
+use stickler_core::document::cluster::{Balance, WhenBack, WhenFull};
 use stickler_core::ids::{BackendId, LogIndex};
 use stickler_core::state::{
     AdminState, Bind, BindOutcome, BindRefusal, Binding, Command, Expire, MoveReason, Origin, Outcome,
@@ -79,7 +79,8 @@ impl Applied {
 
     fn takes_new(&self, backend: BackendId) -> bool {
         self.view.catalog.backends.get(&backend).is_some_and(|record| {
-            record.admin == AdminState::Ready && record.health.verdict == Verdict::Up && record.weight > 0
+            let ready = record.admin == AdminState::Ready && record.health.verdict == Verdict::Up;
+            ready && !record.health.drains && record.weight > 0
         })
     }
 }
@@ -179,16 +180,47 @@ fn check_rebind(applied: &Applied, rebind: &Rebind, outcome: &RebindOutcome) {
     assert_eq!(live(&applied.after, rebind.session), Some(*binding));
     let before = before.unwrap();
     assert_eq!(before.epoch, rebind.epoch);
-    assert_ne!(before.backend, binding.backend, "moved to where it was");
+    let anew = rebind.reason == MoveReason::BackendRestarted;
+    assert!(anew || before.backend != binding.backend, "moved to where it was");
     assert_eq!((binding.epoch, binding.usable_from), (applied.view.epoch, applied.index));
     assert_eq!(binding.bound_at, before.bound_at);
-    assert!(applied.takes_new(binding.backend) && !applied.was_full(binding.backend));
+    let stays = before.backend == binding.backend;
+    assert!(applied.takes_new(binding.backend) && (stays || !applied.was_full(binding.backend)));
     let catalog = &applied.view.catalog;
+    if anew {
+        let left = &catalog.backends[&before.backend];
+        assert!(left.health.forgotten >= before.epoch, "its backend has it");
+        assert!(left.health.forgotten < binding.epoch, "it began anew for good");
+        assert!(stays || !applied.takes_new(before.backend));
+    }
+    check_home(applied, rebind, (&before, binding));
     assert_eq!(binding.pool, catalog.backends[&binding.backend].pool);
     assert!(binding.pool == before.pool || catalog.pool(before.pool).is_none(), "left its pool");
     if rebind.reason == MoveReason::Operator {
         assert_eq!(rebind.candidate, Some(binding.backend));
     }
+}
+
+/// A session goes back to where it had to leave from, and to nothing else.
+fn check_home(applied: &Applied, rebind: &Rebind, (before, after): (&Binding, &Binding)) {
+    let catalog = &applied.view.catalog;
+    let kept = |home: BackendId| {
+        let record = catalog.backends.get(&home);
+        record.is_some_and(|record| record.health.forgotten < before.epoch).then_some(home)
+    };
+    let home = match rebind.reason {
+        MoveReason::BackendDown | MoveReason::BackendMaint | MoveReason::DrainDeadline => {
+            kept(before.home.backend().unwrap_or(before.backend))
+        }
+        MoveReason::BackendBack => {
+            assert_eq!(Some(after.backend), before.home.backend().and_then(kept), "it was not its home");
+            let policy = catalog.affinity(rebind.session.affinity).unwrap();
+            assert_eq!(policy.when_back, WhenBack::Return);
+            None
+        }
+        MoveReason::BackendRemoved | MoveReason::Operator | MoveReason::BackendRestarted => None,
+    };
+    assert_eq!(after.home.backend(), home);
 }
 
 fn check_unbind(applied: &Applied, unbind: &Unbind, outcome: UnbindOutcome) {

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise, Pool, Scope,
-    Sealing, WhenDown, WhenFull, WhenIsolated,
+    Affinity, Backend, Balance, CheckAnswer, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise,
+    Pool, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
@@ -38,6 +38,11 @@ pub fn document(shape: u16) -> ClusterDocument {
     if bit(15) {
         affinities[0].when_full = WhenFull::EvictIdlest;
     }
+    // There are no bits left: what follows goes with others that have little to do with it.
+    if bit(5) {
+        affinities[0].when_back = WhenBack::Return;
+    }
+    pools.iter_mut().filter(|_| bit(9)).for_each(|pool| pool.slow_start = Some(Duration::from_secs(3)));
     if !bit(12) {
         affinities.insert(0, affinity("user", 4));
     }
@@ -64,6 +69,16 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         timeout: Duration::from_secs(2),
         rise: 2,
         fall: 3,
+        fast_interval: Duration::from_secs(2),
+        answer: CheckAnswer {
+            host: None,
+            headers: Vec::new(),
+            expect: vec![(200, 399)],
+            body: None,
+            drain_status: None,
+            drain_header: None,
+            instance_header: None,
+        },
     };
     let backend = |number: u8| Backend {
         name: format!("{name}-{number}"),
@@ -79,6 +94,7 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(30),
         backends: (1..=3).map(backend).collect(),
+        slow_start: None,
     }
 }
 
@@ -104,5 +120,8 @@ fn affinity(name: &str, idle_seconds: u64) -> Affinity {
         end_header: None,
         when_full: WhenFull::Refuse,
         new_sessions_per_source: None,
+        when_back: WhenBack::Stay,
+        rebind_rate: None,
+        unavailable_page: None,
     }
 }

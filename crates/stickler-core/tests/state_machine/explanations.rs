@@ -12,16 +12,18 @@ use stickler_core::affinity::recognise::Carried;
 use stickler_core::affinity::token::Token;
 use stickler_core::balance::Candidate;
 use stickler_core::document::cluster::{
-    Affinity, CookieAttributes, HostMatch, Method, Mode, Otherwise, PathPattern, RecordWhen, Route, SameSite,
-    WeightedPool, WhenDown, WhenIsolated,
+    Affinity, AfterWait, CookieAttributes, HostMatch, Method, Mode, Otherwise, PathPattern, RecordWhen,
+    Route, SameSite, WeightedPool, WhenDown, WhenIsolated,
 };
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::routing::explain::{Asked, Explained, Part, explain};
 use stickler_core::routing::{ChooseBy, Chooser, Mint, Plan, Pools, Step, choose, choose_by_hash, decide};
 use stickler_core::state::{Admin, Catalog, Command, MoveReason, Rebind, SessionKey, SetAdmin, Unbind, View};
+use stickler_core::time::ClusterTime;
 
 use crate::config;
+use crate::proposals::answer;
 use crate::world::{World, live, records};
 
 /// What happens to clients 0 to 3 and to the backends.
@@ -32,6 +34,7 @@ enum Event {
     Unbind(u8),
     Verdict(usize, bool),
     Admin(usize, u8),
+    Answer(usize, bool, u8),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -41,6 +44,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (0..4u8).prop_map(Event::Unbind),
         2 => (0..3usize, any::<bool>()).prop_map(|(backend, up)| Event::Verdict(backend, up)),
         2 => (0..3usize, 0..4u8).prop_map(|(backend, admin)| Event::Admin(backend, admin)),
+        2 => (0..3usize, proptest::bool::weighted(0.3), 1..3u8)
+            .prop_map(|(backend, drains, life)| Event::Answer(backend, drains, life)),
     ];
     proptest::collection::vec(event, 0..24)
 }
@@ -76,6 +81,11 @@ fn happen(world: &mut World, event: &Event) {
             let backend = *view.catalog.backends.keys().cycle().nth(backend).unwrap();
             return drop(world.verdict(backend, up));
         }
+        Event::Answer(backend, drains, life) => {
+            let backend = *view.catalog.backends.keys().cycle().nth(backend).unwrap();
+            let reports = world.all_find(backend, &answer(drains, life));
+            return drop(world.commands(reports));
+        }
         Event::Admin(backend, admin) => {
             let (backend, record) = view.catalog.backends.iter().cycle().nth(backend).unwrap();
             let admin = match admin {
@@ -95,20 +105,15 @@ fn happen(world: &mut World, event: &Event) {
 struct Settings {
     cookie: bool,
     by_address: bool,
-    reject: bool,
+    when_down: u8,
     refuse: bool,
     observe: bool,
     hash: bool,
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    any::<[bool; 6]>().prop_map(|[cookie, by_address, reject, refuse, observe, hash]| Settings {
-        cookie,
-        by_address,
-        reject,
-        refuse,
-        observe,
-        hash,
+    (any::<[bool; 5]>(), 0..5u8).prop_map(|([cookie, by_address, refuse, observe, hash], when_down)| {
+        Settings { cookie, by_address, when_down, refuse, observe, hash }
     })
 }
 
@@ -120,7 +125,13 @@ impl Settings {
         if self.by_address {
             policy.methods.push(Method::SourceAddress { ipv4_prefix: 32, ipv6_prefix: 64 });
         }
-        policy.when_down = if self.reject { WhenDown::Reject } else { WhenDown::Rebind };
+        policy.when_down = match self.when_down {
+            0 => WhenDown::Reject,
+            1 => WhenDown::Redirect("https://sorry.example".to_owned()),
+            2 => WhenDown::Wait { timeout: Duration::from_secs(1), then: AfterWait::Reject },
+            3 => WhenDown::Wait { timeout: Duration::ZERO, then: AfterWait::Rebind },
+            _ => WhenDown::Rebind,
+        };
         policy.when_isolated = if self.refuse { WhenIsolated::Refuse } else { WhenIsolated::ServeKnown };
         policy.mode = if self.observe { Mode::Observe } else { Mode::Keep };
         policy.otherwise = if self.hash { Otherwise::Hash } else { Otherwise::Balance };
@@ -202,14 +213,20 @@ impl Chooser for Last {
 }
 
 /// Nothing that is said contradicts the decision, nor what the proxy makes of it.
-fn agrees(plan: &Plan, view: &View, explained: &Explained<'_>, pools: &Pools, source: IpAddr) {
+fn agrees(
+    plan: &Plan,
+    (view, now): (&View, ClusterTime),
+    explained: &Explained<'_>,
+    pools: &Pools,
+    source: IpAddr,
+) {
     let with =
         |wanted: Part| explained.backends.iter().filter(move |(_, part)| *part == wanted).map(|(id, _)| *id);
     let candidates: Vec<_> = with(Part::Candidate).collect();
     let named: Vec<_> = with(Part::Named).collect();
     let chosen_by = |key: Option<KeyHash>| {
         let mut pools = pools.for_new();
-        pools.find_map(|pool| choose(view, pool, key, None, &mut Last))
+        pools.find_map(|pool| choose((view, now), pool, key, None, &mut Last))
     };
     let is_chosen = |chosen: Option<BackendId>| {
         assert_eq!(chosen.is_some(), !candidates.is_empty());
@@ -241,10 +258,10 @@ fn agrees(plan: &Plan, view: &View, explained: &Explained<'_>, pools: &Pools, so
         Step::Place { session, .. } => is_chosen(chosen_by(Some(session.key))),
         Step::Unbound { by: by @ (ChooseBy::Source | ChooseBy::Key(_)), .. } => {
             let key = if let ChooseBy::Key(key) = by { key } else { plan.source_key(source).unwrap() };
-            is_chosen(pools.for_new().find_map(|pool| choose_by_hash(view, pool, key, None)));
+            is_chosen(pools.for_new().find_map(|pool| choose_by_hash((view, now), pool, key, None)));
         }
         Step::Unbound { .. } if explained.drawn.is_some() => is_chosen(chosen_by(None)),
-        Step::Unbound { .. } | Step::Hold(_) | Step::Refuse(_) => {}
+        Step::Unbound { .. } | Step::Hold(_) | Step::Refuse(_) | Step::End { .. } => {}
     }
     assert!(explained.goes_to.is_none_or(|id| view.catalog.backends.contains_key(&id)));
 }
@@ -286,7 +303,7 @@ proptest! {
         let pools = plan.pools(route, plan.draw(Some(&policy), &recognised, source).unwrap_or(0));
         let step = decide(&view, &standing, &pools, (policy.id, policy.affinity), &recognised);
         prop_assert_eq!(explained.step, step);
-        agrees(&plan, &view, &explained, &pools, source);
+        agrees(&plan, (&view, standing.time), &explained, &pools, source);
 
         let at = |path| explain(&plan, &view, &standing, Asked { carried: Carried { path, ..carried }, ..asked });
         prop_assert!(at("/carts").explained.is_none());

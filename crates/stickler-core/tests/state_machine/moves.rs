@@ -7,6 +7,7 @@ use stickler_core::state::{
 };
 
 use crate::documents::document;
+use crate::proposals::answer;
 use crate::world::{World, live};
 
 fn set_admin(world: &mut World, backend: BackendId, admin: Admin) {
@@ -143,4 +144,114 @@ fn a_bind_to_a_removed_pool_says_so() {
     let bind = world.bind(world.session(1), Origin::Place { pool: PoolId(999), candidate: None });
     let outcome = world.commands(vec![bind]).outcomes.remove(0);
     assert_eq!(outcome, Outcome::Bind(BindOutcome::Refused(BindRefusal::Unknown)));
+}
+
+fn restart(world: &mut World, backend: BackendId, life: u8) {
+    let reports = world.all_find(backend, &answer(false, life));
+    world.commands(reports);
+}
+
+fn begin(world: &mut World, key: u128, backend: BackendId) {
+    let bind = world.bind(world.session(key), Origin::Adopt { backend });
+    world.commands(vec![bind]);
+}
+
+#[test]
+fn the_sessions_of_a_backend_that_was_started_again_are_lost_and_counted() {
+    let mut world = World::new(0);
+    let (backend, other) = (world.backend(0), world.backend(1));
+    let refusal = RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
+    begin(&mut world, 1, backend);
+    begin(&mut world, 2, other);
+    restart(&mut world, backend, 1);
+    assert_eq!(
+        rebind(&mut world, 1, MoveReason::BackendRestarted, None),
+        refusal,
+        "its first life that tells"
+    );
+    restart(&mut world, backend, 2);
+    let health = world.state.view().catalog.backends[&backend].health.clone();
+    assert_eq!((health.restarts, health.lost, health.instance.as_deref()), (1, 1, Some("life-2")));
+    assert_eq!(rebind(&mut world, 2, MoveReason::BackendRestarted, None), refusal, "on another backend");
+    let RebindOutcome::Moved(anew) = rebind(&mut world, 1, MoveReason::BackendRestarted, Some(other)) else {
+        panic!("begun anew")
+    };
+    assert_eq!(anew.backend, backend, "where it was");
+    assert_eq!(rebind(&mut world, 1, MoveReason::BackendRestarted, None), refusal, "once");
+    begin(&mut world, 3, backend);
+    assert_eq!(rebind(&mut world, 3, MoveReason::BackendRestarted, None), refusal, "begun in the new life");
+    // One that takes no new sessions does not get its lost ones anew.
+    restart(&mut world, backend, 1);
+    set_admin(&mut world, backend, Admin::Drain { deadline: None });
+    let RebindOutcome::Moved(moved) = rebind(&mut world, 1, MoveReason::BackendRestarted, None) else {
+        panic!("moved")
+    };
+    assert_ne!(moved.backend, backend);
+}
+
+/// Bit 5 of a document's shape has the cart go back, and takes the weight from its second backend.
+const RETURNS: u16 = 1 << 5;
+
+#[test]
+fn a_session_goes_back_where_its_affinity_says_so_and_its_backend_still_has_it() {
+    let refusal = RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
+    for (shape, restarted, returns) in [(RETURNS, false, true), (RETURNS, true, false), (0, false, false)] {
+        let mut world = World::new(shape);
+        let home = world.backend(0);
+        restart(&mut world, home, 1);
+        begin(&mut world, 1, home);
+        assert_eq!(rebind(&mut world, 1, MoveReason::BackendBack, None), refusal, "it never left");
+        set_admin(&mut world, home, Admin::Maint);
+        assert!(matches!(rebind(&mut world, 1, MoveReason::BackendMaint, None), RebindOutcome::Moved(_)));
+        assert_eq!(rebind(&mut world, 1, MoveReason::BackendBack, None), refusal, "its home is in maint");
+        if restarted {
+            restart(&mut world, home, 2);
+        }
+        set_admin(&mut world, home, Admin::Ready);
+        match rebind(&mut world, 1, MoveReason::BackendBack, None) {
+            RebindOutcome::Moved(back) => assert!(returns && back.backend == home),
+            outcome => assert!(!returns && outcome == refusal, "{outcome:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_session_that_an_operator_has_moved_stays_there() {
+    let mut world = World::new(RETURNS);
+    let (home, away) = (world.backend(0), world.backend(2));
+    begin(&mut world, 1, home);
+    set_admin(&mut world, home, Admin::Maint);
+    rebind(&mut world, 1, MoveReason::BackendMaint, None);
+    set_admin(&mut world, home, Admin::Ready);
+    rebind(&mut world, 1, MoveReason::Operator, Some(home));
+    rebind(&mut world, 1, MoveReason::Operator, Some(away));
+    let refusal = RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
+    assert_eq!(rebind(&mut world, 1, MoveReason::BackendBack, None), refusal);
+}
+
+#[test]
+fn a_backend_that_has_come_up_gets_its_share_little_by_little() {
+    // Bit 9 has pools start slowly, in three seconds; fewest sessions wins otherwise.
+    let mut world = World::new(1 | 1 << 9 | 1 << 12);
+    world.wait(std::time::Duration::from_secs(10));
+    let new = world.backend(2);
+    world.verdict(new, false);
+    for key in 0..20 {
+        let place = world.place(world.session(key), None);
+        world.commands(vec![place]);
+    }
+    world.verdict(new, true);
+    let placed = |world: &mut World, key: u128| {
+        let place = world.place(world.session(key), None);
+        live(&world.commands(vec![place]).after, world.session(key)).unwrap().backend == new
+    };
+    let at_once = (100..110).filter(|key| placed(&mut world, *key)).count();
+    assert!(at_once <= 1, "{at_once} of 10 at once");
+    world.wait(std::time::Duration::from_millis(1500));
+    let half_way = (200..230).filter(|key| placed(&mut world, *key)).count();
+    // 61 sessions over the weights 100, 50 and, half-way, 50 of 100.
+    assert!((13..=16).contains(&half_way), "{half_way} of 30 half-way");
+    world.wait(std::time::Duration::from_secs(2));
+    let later = (300..330).filter(|key| placed(&mut world, *key)).count();
+    assert!((19..=22).contains(&later), "{later} of 30 with its whole share");
 }

@@ -4,8 +4,8 @@ use stickler_core::affinity::sealing::SealingKeyId;
 use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    Admin, ApplyDocument, Bind, Command, Expire, MoveReason, NotBefore, Origin, Rebind, Report, RotateKey,
-    SessionKey, SetAdmin, Suspect, Touch, Unbind, Use,
+    Admin, ApplyDocument, Bind, Command, Expire, Finding, MoveReason, NotBefore, Origin, Rebind, Report,
+    RotateKey, SessionKey, SetAdmin, Suspect, Touch, Unbind, Use,
 };
 
 use crate::documents::document;
@@ -64,6 +64,8 @@ impl World {
                     MoveReason::BackendRemoved,
                     MoveReason::DrainDeadline,
                     MoveReason::Operator,
+                    MoveReason::BackendRestarted,
+                    MoveReason::BackendBack,
                 ][usize::from(reason)];
                 let candidate = (candidate % 3 > 0).then(|| self.pick_backend(candidate));
                 Command::Rebind(Rebind { session, epoch: self.epoch(session, wrong), reason, candidate })
@@ -124,7 +126,14 @@ impl World {
                 backend: (backend % 3 > 0).then(|| self.pick_backend(backend)),
                 age: age.into(),
             }),
-            Action::Verdict { .. } | Action::Voters { .. } | Action::Again { .. } => return None,
+            Action::Answer { node: Some(node), backend, drains, life } => {
+                let backend = self.pick_backend(backend);
+                self.find(NodeId(u64::from(node)), backend, answer(drains, life))
+            }
+            Action::Answer { node: None, .. }
+            | Action::Verdict { .. }
+            | Action::Voters { .. }
+            | Action::Again { .. } => return None,
         })
     }
 
@@ -133,4 +142,9 @@ impl World {
         let deadline = self.time() + SHORTEST_MEMORY / (1 + u32::from(behind));
         Command::Bind(Bind { session: self.pick_session(session), origin, seen, deadline })
     }
+}
+
+/// What a backend that is up says of itself; life 0 does not tell.
+pub fn answer(drains: bool, life: u8) -> Finding {
+    Finding { up: true, drains, instance: (life > 0).then(|| format!("life-{life}")) }
 }

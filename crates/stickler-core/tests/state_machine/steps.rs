@@ -48,6 +48,13 @@ pub enum Action {
         backend: u8,
         up: bool,
     },
+    /// A report of what an answer says, by one voter or by all.
+    Answer {
+        node: Option<u8>,
+        backend: u8,
+        drains: bool,
+        life: u8,
+    },
     Suspect {
         node: u8,
         backend: u8,
@@ -109,7 +116,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(session, backend, behind)| Action::Adopt { session, backend, behind }),
         8 => (session(), session(), wrong())
             .prop_map(|(session, from, wrong)| Action::Inherit { session, from, wrong }),
-        12 => (session(), 0..5u8, any::<u8>(), wrong())
+        12 => (session(), 0..7u8, any::<u8>(), wrong())
             .prop_map(|(session, reason, candidate, wrong)| Action::Rebind { session, reason, candidate, wrong }),
         8 => (session(), wrong()).prop_map(|(session, wrong)| Action::Unbind { session, wrong }),
         4 => (session(), any::<u16>(), wrong())
@@ -119,6 +126,8 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(node, backend, up, older)| Action::Report { node, backend, up, older }),
         5 => (any::<u8>(), proptest::bool::weighted(0.4))
             .prop_map(|(backend, up)| Action::Verdict { backend, up }),
+        5 => (proptest::option::weighted(0.4, 1..=5u8), any::<u8>(), proptest::bool::weighted(0.2), 0..3u8)
+            .prop_map(|(node, backend, drains, life)| Action::Answer { node, backend, drains, life }),
         1 => (1..=5u8, any::<u8>()).prop_map(|(node, backend)| Action::Suspect { node, backend }),
         6 => (any::<u8>(), 0..5u8, wrong())
             .prop_map(|(backend, admin, wrong)| Action::SetAdmin { backend, admin, wrong }),

@@ -8,7 +8,7 @@ use stickler_core::state::{ApplyDocument, Catalog, Command, Verdict, View};
 use crate::config;
 use crate::documents::document;
 use crate::steps::steps;
-use crate::world::{Entry, World, run};
+use crate::world::{Entry, World, count, run};
 
 proptest! {
     #![proptest_config(config(120))]
@@ -24,11 +24,30 @@ proptest! {
                     assert_eq!(health.verdict, Verdict::Unknown, "a new backend has not been checked");
                     continue;
                 };
-                let say = |up: bool| health.reports.values().filter(|report| report.up == up).count() * 2 > voters.len();
+                let say = |up: bool| health.reports.values().filter(|report| report.finding.up == up).count() * 2 > voters.len();
                 match (say(true), say(false)) {
                     (true, false) => assert_eq!(health.verdict, Verdict::Up),
                     (false, true) => assert_eq!(health.verdict, Verdict::Down),
                     _ => assert_eq!(health.verdict, before.health.verdict, "silence leaves the verdict as it is"),
+                }
+                let majority = voters.len() / 2 + 1;
+                let answers = || health.reports.values().map(|report| &report.finding).filter(|finding| finding.up);
+                let drains = answers().filter(|finding| finding.drains).count();
+                if drains >= majority || answers().count() - drains >= majority {
+                    assert_eq!(health.drains, drains >= majority);
+                } else {
+                    assert_eq!(health.drains, before.health.drains, "silence leaves it as it is");
+                }
+                if health.instance == before.health.instance {
+                    assert_eq!(health.forgotten, before.health.forgotten);
+                } else {
+                    let same = answers().filter(|finding| finding.instance == health.instance).count();
+                    assert!(same >= majority, "another life on the word of {same}");
+                    let forgotten = if before.health.instance.is_some() { applied.view.epoch } else { before.health.forgotten };
+                    assert_eq!(health.forgotten, forgotten, "what an earlier life held is lost, and a first life loses nothing");
+                    let bound = count(&applied.before, |_, binding| binding.backend == *id);
+                    let lost = if before.health.instance.is_some() { bound } else { 0 };
+                    assert_eq!(health.lost, before.health.lost + lost);
                 }
                 assert_eq!(health.verdict != before.health.verdict, health.since != before.health.since
                     || (health.verdict != before.health.verdict && health.since == applied.view.time));
@@ -49,7 +68,7 @@ proptest! {
                 let after = Catalog { ring, ..Catalog::clone(&applied.view.catalog) };
                 assert_eq!(after, *applied.view_before.catalog);
             } else if let Some(backend) = applied.view.catalog.backends.get(&report.backend) {
-                assert_eq!(backend.health.reports[&report.node].up, report.up);
+                assert_eq!(backend.health.reports[&report.node].finding, report.finding);
             }
         });
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 use stickler_core::ids::{AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId};
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    Batch, Bind, BindOutcome, Binding, Command, Found, Origin, Outcome, RebindOutcome, Record, Report,
-    SessionKey, Stamp, State, UnbindOutcome, View,
+    Batch, Bind, BindOutcome, Binding, Command, Finding, Found, Origin, Outcome, RebindOutcome, Record,
+    Report, SessionKey, Stamp, State, UnbindOutcome, View,
 };
 use stickler_core::time::ClusterTime;
 
+use crate::proposals::answer;
 use crate::steps::{Action, Step};
 
 /// The shortest `ended_memory` of all documents; every bind's deadline keeps to it.
@@ -163,8 +164,25 @@ impl World {
     }
 
     pub fn report(&mut self, node: NodeId, backend: BackendId, up: bool) -> Command {
+        self.find(node, backend, Finding::plain(up))
+    }
+
+    /// A node's report of more than up and down.
+    pub fn find(&mut self, node: NodeId, backend: BackendId, finding: Finding) -> Command {
         self.sequence += 1;
-        Command::Report(Report { node, incarnation: Incarnation(1), sequence: self.sequence, backend, up })
+        Command::Report(Report {
+            node,
+            incarnation: Incarnation(1),
+            sequence: self.sequence,
+            backend,
+            finding,
+        })
+    }
+
+    /// The same report by every voter.
+    pub fn all_find(&mut self, backend: BackendId, finding: &Finding) -> Vec<Command> {
+        let voters = self.state.view().catalog.voters.clone();
+        voters.into_iter().map(|node| self.find(node, backend, finding.clone())).collect()
     }
 
     /// Applies a membership.
@@ -197,6 +215,10 @@ impl World {
                 let voters = self.state.view().catalog.voters.clone();
                 let backend = self.pick_backend(*backend);
                 voters.into_iter().map(|node| self.report(node, backend, *up)).collect()
+            }
+            (None, Action::Answer { node: None, backend, drains, life }) => {
+                let backend = self.pick_backend(*backend);
+                self.all_find(backend, &answer(*drains, *life))
             }
             (None, action) => vec![self.command(action)?],
         };

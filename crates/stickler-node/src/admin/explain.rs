@@ -174,7 +174,7 @@ impl Found<'_> {
     }
 
     fn backends(&self) -> Vec<ExplainedBackend> {
-        let all = replies::backends(self.view, self.now).backends;
+        let all = replies::backends(self.view, self.now, |_| 0).backends;
         let told = |(id, part): &(BackendId, Part)| {
             let backend = all.iter().find(|backend| backend.id == id.0)?;
             Some(ExplainedBackend {

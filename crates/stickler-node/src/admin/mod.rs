@@ -180,7 +180,7 @@ impl Admin for AdminService {
         _request: Request<ListBackendsRequest>,
     ) -> Result<Response<ListBackendsReply>, Status> {
         let now = replies::time(&self.cluster);
-        Ok(Response::new(replies::backends(&self.cluster.view(), now)))
+        Ok(Response::new(replies::backends(&self.cluster.view(), now, |id| self.proxy.in_flight().count(id))))
     }
 
     async fn set_backend_admin(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stickler_core::ids::NodeId;
+use stickler_core::ids::{BackendId, NodeId};
 use stickler_core::state::{AdminState, Catalog, Verdict, View};
 use stickler_core::time::ClusterTime;
 use stickler_proto::admin::{
@@ -65,7 +65,12 @@ pub(super) fn document(catalog: &Catalog) -> ShowDocumentReply {
     ShowDocumentReply { text, revision: catalog.revision.0 }
 }
 
-pub(super) fn backends(view: &View, now: ClusterTime) -> ListBackendsReply {
+/// All backends; `in_flight` says how many requests this node has sent to each that are not over.
+pub(super) fn backends(
+    view: &View,
+    now: ClusterTime,
+    in_flight: impl Fn(BackendId) -> u32,
+) -> ListBackendsReply {
     let catalog = &view.catalog;
     let mut backends: Vec<Backend> = catalog
         .backends
@@ -84,6 +89,12 @@ pub(super) fn backends(view: &View, now: ClusterTime) -> ListBackendsReply {
                 AdminState::Drain { deadline: Some(deadline) } => Some(milliseconds(deadline.since(now))),
                 AdminState::Ready | AdminState::Maint | AdminState::Drain { deadline: None } => None,
             },
+            drains_itself: record.health.drains,
+            instance: record.health.instance.clone().unwrap_or_default(),
+            restarts: record.health.restarts,
+            lost_sessions: record.health.lost,
+            in_flight: u64::from(in_flight(*id)),
+            health_milliseconds: milliseconds(now.since(record.health.since)),
         })
         .collect();
     backends.sort_by(|one, other| (&one.pool, &one.name).cmp(&(&other.pool, &other.name)));

@@ -169,6 +169,8 @@ pub(super) const fn cause(cause: Cause) -> &'static str {
         Cause::Moved(MoveReason::BackendRemoved) => "moved: backend removed",
         Cause::Moved(MoveReason::DrainDeadline) => "moved: drain deadline",
         Cause::Moved(MoveReason::Operator) => "moved: by an operator",
+        Cause::Moved(MoveReason::BackendRestarted) => "moved: backend restarted",
+        Cause::Moved(MoveReason::BackendBack) => "moved: backend back",
     }
 }
 

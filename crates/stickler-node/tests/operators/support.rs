@@ -11,7 +11,7 @@ use stickler_core::document::node::AdminAddress;
 use stickler_core::ids::{Incarnation, KeyHash, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::routing::Plan;
-use stickler_core::state::{Bind, BindOutcome, Command, Origin, Outcome, Report, SessionKey};
+use stickler_core::state::{Bind, BindOutcome, Command, Finding, Origin, Outcome, Report, SessionKey};
 use stickler_core::time::ClusterTime;
 use stickler_node::admin::{AdminListener, AdminService};
 use stickler_node::metrics::MetricsRegistry;
@@ -131,8 +131,13 @@ impl TestNode {
         self.client().await.apply_document(request).await.unwrap();
         let backends: Vec<_> = self.cluster.view().catalog.backends.keys().copied().collect();
         for backend in backends {
-            let report =
-                Report { node: NodeId(1), incarnation: Incarnation(9), sequence: 1, backend, up: true };
+            let report = Report {
+                node: NodeId(1),
+                incarnation: Incarnation(9),
+                sequence: 1,
+                backend,
+                finding: Finding::UP,
+            };
             self.cluster.propose(Command::Report(report), SOON, Persistence::Retry).await.unwrap();
         }
     }

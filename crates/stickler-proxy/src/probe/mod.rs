@@ -4,5 +4,6 @@ mod check;
 mod prober;
 mod streak;
 
+pub(crate) use check::instance_of;
 pub use prober::{ProbeEvent, ProbeTarget, Prober};
 pub use streak::Streak;

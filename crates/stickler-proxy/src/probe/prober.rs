@@ -10,11 +10,12 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::document::cluster::HealthCheck;
 use stickler_core::ids::BackendId;
+use stickler_core::state::Finding;
 use stickler_rt::{Network, Seed};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::check::passes;
+use super::check::check;
 use super::streak::Streak;
 
 /// The shortest time between two checks of one backend, and the time between those that a suspicion makes.
@@ -36,12 +37,12 @@ pub struct ProbeTarget {
 }
 
 /// This node's view of a backend has changed, or it has its first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeEvent {
     /// Which backend.
     pub backend: BackendId,
-    /// Up or down.
-    pub up: bool,
+    /// What it is now.
+    pub finding: Finding,
 }
 
 /// Checks backends. Clones are the same prober; with the last one dropped, checking ends. Its methods are to
@@ -135,18 +136,21 @@ impl Probe {
         let first = FIRST_CHECK.mul_f64(self.random.random::<f64>());
         let mut suspected = self.pause(first).await;
         loop {
-            let passed = passes(&*self.network, self.target.address, &self.target.check).await;
-            if let Some(up) = self.streak.observe(passed) {
-                tracing::info!(backend = %self.backend, address = %self.target.address, up, "probe: backend changed");
-                if self.events.send(ProbeEvent { backend: self.backend, up }).await.is_err() {
+            let found = check(&*self.network, self.target.address, &self.target.check).await;
+            let passed = found.up;
+            if let Some(finding) = self.streak.observe(found) {
+                tracing::info!(backend = %self.backend, address = %self.target.address, ?finding, "probe: backend changed");
+                if self.events.send(ProbeEvent { backend: self.backend, finding }).await.is_err() {
                     return;
                 }
             }
-            suspected = suspected && !passed && self.streak.reported() != Some(false);
+            suspected = suspected && !passed && !self.streak.is_reported_down();
             tokio::time::sleep(SHORTEST_PAUSE).await;
             if !suspected {
+                let check = &self.target.check;
+                let interval = if self.streak.is_changing() { check.fast_interval } else { check.interval };
                 // A tenth to either side keeps the voters' checks of one backend apart.
-                let interval = self.target.check.interval.mul_f64(self.random.random_range(0.9..1.1));
+                let interval = interval.mul_f64(self.random.random_range(0.9..1.1));
                 suspected = self.pause(interval.saturating_sub(SHORTEST_PAUSE)).await;
             }
         }

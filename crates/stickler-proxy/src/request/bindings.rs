@@ -103,7 +103,8 @@ impl Router {
             // A session whose pool was removed goes to the pool of its route.
             let own = located.binding.pool;
             let pool = view.catalog.pool(own).map_or(routing.pools.drawn, |_| own);
-            choose(&view, pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
+            let now = view.time.max(self.proxy.cluster.standing().time);
+            choose((&view, now), pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
         };
         let epoch = located.binding.epoch;
         let rebind = Rebind { session: located.session, epoch, reason, candidate };
@@ -120,6 +121,8 @@ impl Router {
             RebindOutcome::Superseded(binding) => Ok(Some(found(binding))),
             // The backend came back, or the session ended, while this was on its way.
             RebindOutcome::NotBound | RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold) => Ok(None),
+            // No room at home any more: it stays, and this node is about to see why.
+            RebindOutcome::Refused(_) if reason == MoveReason::BackendBack => Ok(None),
             // The others are answers to operators alone.
             RebindOutcome::Refused(_) => Err(no_backend()),
         }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use stickler_core::affinity::cookie_header::remove_cookie;
 use stickler_core::affinity::mint::{Minted, mint, own_cookie};
 use stickler_core::affinity::recognise::Policy;
 use stickler_core::deliberate::{self, Fault};
-use stickler_core::document::cluster::Affinity;
+use stickler_core::document::cluster::{Affinity, Pool};
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{Stale, Ticket, validate};
@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::exchange::{Destination, Timeouts};
 use crate::exchange_error::{ExchangeCause, ExchangeError};
 use crate::hop_by_hop::{ClientSide, prepare_request};
+use crate::probe::instance_of;
 use crate::responses::Answer;
 use crate::worker::ClientRequest;
 
@@ -81,7 +82,7 @@ impl Router {
                 self.proxy.suspicions.raise(ticket.backend);
             }
             let answer = error.cause.answer();
-            let Some(unsent) = error.unsent.filter(|_| clock.now() < routing.deadline) else {
+            let Some(unsent) = error.unsent.filter(|_| clock.now() < routing.deadline.get()) else {
                 return Err(answer.unwrap_or_else(no_backend));
             };
             request = *unsent;
@@ -242,7 +243,21 @@ impl Router {
             leaving();
             Ok(())
         };
-        self.exchanges.exchange(&destination, hold, request, last_look).await
+        let response = self.exchanges.exchange(&destination, hold, request, last_look).await?;
+        self.notice_another_life(ticket.backend, settings, response.headers());
+        Ok(response)
+    }
+
+    /// A backend that answers as another life than the voters know is checked at once: until they know, its sessions go
+    /// to a memory that does not have them.
+    fn notice_another_life(&self, backend: BackendId, pool: &Pool, headers: &HeaderMap) {
+        let Some(header) = &pool.check.answer.instance_header else { return };
+        let Some(value) = headers.get(header.as_str()) else { return };
+        let view = self.proxy.cluster.view();
+        let known = view.catalog.backends.get(&backend).and_then(|record| record.health.instance.as_deref());
+        if known.is_some_and(|known| known != instance_of(value.as_bytes())) {
+            self.proxy.suspicions.raise(backend);
+        }
     }
 
     /// A request leaves without a lease: its session may be another one's business by now.

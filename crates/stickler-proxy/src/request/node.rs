@@ -12,6 +12,7 @@ use super::isolated::IsolatedLedger;
 use super::observed::Observed;
 use super::suspicions::Suspicions;
 use super::uses::UseReporter;
+use super::waiting::WaitingRoom;
 use super::weights::Weights;
 use crate::in_flight::InFlight;
 
@@ -31,6 +32,7 @@ pub struct Proxy {
     pub(super) admissions: Admissions,
     pub(super) isolated: IsolatedLedger,
     pub(super) weights: Weights,
+    pub(super) waiting: WaitingRoom,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -47,6 +49,7 @@ impl Proxy {
             admissions: Admissions::default(),
             isolated: IsolatedLedger::start(cluster.clone()),
             weights: Weights::start(),
+            waiting: WaitingRoom::default(),
             counters: Arc::default(),
             cluster,
         }
@@ -68,6 +71,12 @@ impl Proxy {
     #[must_use]
     pub const fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// How many requests wait right now for the backend of their session to come back.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// What has happened so far.
@@ -98,6 +107,8 @@ pub struct ProxyCounters {
     pub isolated: AtomicU64,
     /// Sessions that were not begun since their client's address had begun too many.
     pub over_rate: AtomicU64,
+    /// Requests that waited for the backend of their session to come back.
+    pub waited: AtomicU64,
     /// Connections closed since they had to begin with a PROXY header of a trusted proxy, and did not.
     pub refused_connections: AtomicU64,
 }
@@ -109,7 +120,7 @@ impl ProxyCounters {
 
     /// Name, help and value of each, for metrics.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, &'static str, u64); 10] {
+    pub fn read(&self) -> [(&'static str, &'static str, u64); 11] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", "Requests taken up", value(&self.requests)),
@@ -129,6 +140,7 @@ impl ProxyCounters {
                 "Sessions not begun since their client's address had begun too many",
                 value(&self.over_rate),
             ),
+            ("waited_requests", "Requests that waited for a backend to come back", value(&self.waited)),
             (
                 "refused_connections",
                 "Connections closed for want of a PROXY header of a trusted proxy",

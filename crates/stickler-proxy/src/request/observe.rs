@@ -3,7 +3,7 @@
 
 use stickler_core::ids::{BackendId, LogIndex};
 use stickler_core::routing::{ChooseBy, Held, Mint, Step, Ticket};
-use stickler_core::state::{Origin, Rebind, SessionKey};
+use stickler_core::state::{Origin, Rebind, SessionKey, Unbind};
 
 use super::steps::{Decided, Router, Routing};
 use crate::responses::Answer;
@@ -41,6 +41,10 @@ impl Router {
                     reason,
                     candidate: Some(ticket.backend),
                 });
+            }
+            Step::End { located } => {
+                let (session, epoch) = (located.session, located.binding.epoch);
+                self.proxy.binder.unbind(Unbind { session, epoch });
             }
             Step::Unbound { mint: Mint::Recorded | Mint::Unrecorded, .. } => {
                 return Ok(Decided::MintUnrecorded(ticket));

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Uri};
 use stickler_core::affinity::ignore::ignores;
 use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
 use stickler_core::client_address::Greeting;
-use stickler_core::document::cluster::{Mode, Route, WhenIsolated};
+use stickler_core::deliberate::{self, Fault};
+use stickler_core::document::cluster::{Mode, Route, WhenDown, WhenIsolated};
 use stickler_core::ids::{BackendId, KeyHash, PoolId};
 use stickler_core::lease::Footing;
+use stickler_core::redirect;
 use stickler_core::routing::{
     ChooseBy, Chooser, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash,
     decide, decide_located,
 };
 use stickler_core::secrets::SecretsError;
-use stickler_core::state::{BindRefusal, Located, SessionKey, View};
+use stickler_core::state::{BindRefusal, Located, SessionKey, Unbind, View};
 use stickler_raft::ProposeError;
 use stickler_rt::{Moment, Seed, Shutdown};
 
@@ -63,7 +65,9 @@ pub(super) struct Routing<'a> {
     /// The request may begin a session, as far as its client's rate goes.
     pub(super) admitted: Cell<bool>,
     /// When the request stops waiting for the cluster.
-    pub(super) deadline: Moment,
+    pub(super) deadline: Cell<Moment>,
+    /// What the client asks for, where it may be told to go elsewhere.
+    pub(super) asked: &'a Uri,
 }
 
 impl Routing<'_> {
@@ -152,7 +156,8 @@ impl Router {
             let policy = plan.policy(route);
             // Step 2: affinity key.
             let source = believed_source(&plan, &mut client);
-            let (headers, uri) = (client.request.headers(), client.request.uri());
+            let uri = client.request.uri().clone();
+            let headers = client.request.headers();
             let ignored = policy.is_some_and(|policy| ignores(policy.affinity, uri.path()));
             let recognised = policy.filter(|_| !ignored).map_or_else(Recognised::default, |policy| {
                 let carried = Carried { headers, path: uri.path(), query: uri.query(), source };
@@ -175,7 +180,8 @@ impl Router {
                 ignored,
                 source,
                 admitted: Cell::new(false),
-                deadline,
+                deadline: Cell::new(deadline),
+                asked: &uri,
             };
             return self.forward(&routing, client).await;
         }
@@ -205,6 +211,9 @@ impl Router {
             let step = self.next_step(routing, &recognised, known.as_ref());
             match step {
                 Step::Forward(ticket) => {
+                    if deliberate::active(Fault::CountKnownSessions) {
+                        self.admit(routing)?;
+                    }
                     return Ok(Decided::Ticket(ticket));
                 }
                 Step::Unbound { by, mint, .. } => {
@@ -218,13 +227,22 @@ impl Router {
                         Mint::Unrecorded => Decided::MintUnrecorded(ticket),
                     });
                 }
-                Step::Refuse(refusal) => return Err(refused(refusal)),
+                Step::Refuse(refusal) => return Err(refused(routing, refusal)),
+                Step::End { located } => {
+                    let epoch = located.binding.epoch;
+                    self.proxy.binder.unbind(Unbind { session: located.session, epoch });
+                    return Err(refused(routing, Refusal::SessionLost));
+                }
+                Step::Hold(Until::Back { backend, until }) => {
+                    self.wait_for_backend(routing, backend, until).await?;
+                    known = None;
+                }
                 // Recognised on a footing that is gone. With the next one comes a ring that may have the key.
                 Step::Hold(until @ Until::Footing) if routing.recognised.has_unknown_key() => {
                     return Err(held_too_long(until));
                 }
                 Step::Hold(until) => {
-                    self.hold(until, routing.deadline).await?;
+                    self.hold(until, routing.deadline.get()).await?;
                     // What was known may have passed while it waited; the table is at its newest.
                     if let Some((located, asked)) = known {
                         known =
@@ -292,8 +310,10 @@ impl Router {
             ChooseBy::Source => routing.plan.source_key(routing.source),
             ChooseBy::Key(key) => Some(key),
         };
+        let now = view.time.max(self.proxy.cluster.standing().time);
+        let by_hash = |pool, key| choose_by_hash((&view, now), pool, key, failed);
         let backend = match key {
-            Some(key) => routing.pools.for_new().find_map(|pool| choose_by_hash(&view, pool, key, failed)),
+            Some(key) => routing.pools.for_new().find_map(|pool| by_hash(pool, key)),
             None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
         };
         let backend = backend.ok_or_else(no_backend)?;
@@ -310,7 +330,11 @@ impl Router {
         failed: Option<BackendId>,
     ) -> Option<(PoolId, BackendId)> {
         let chooser = &mut *self.chooser.borrow_mut();
-        routing.pools.for_new().find_map(|pool| Some((pool, choose(view, pool, key, failed, chooser)?)))
+        let now = view.time.max(self.proxy.cluster.standing().time);
+        routing
+            .pools
+            .for_new()
+            .find_map(|pool| Some((pool, choose((view, now), pool, key, failed, chooser)?)))
     }
 
     async fn hold(&self, until: Until, deadline: Moment) -> Result<(), Answer> {
@@ -373,15 +397,32 @@ fn held_too_long(until: Until) -> Answer {
     match until {
         Until::Stable(_) => unavailable("moving", "the session is being moved"),
         Until::Epoch(_) | Until::Footing => unavailable("catching-up", "this node is catching up"),
+        Until::Back { .. } => unavailable("backend-gone", "the backend of this session is away"),
     }
 }
 
-fn refused(refusal: Refusal) -> Answer {
+fn refused(routing: &Routing<'_>, refusal: Refusal) -> Answer {
+    let affinity = routing.policy.map(|policy| policy.affinity);
+    // Where its backend is away, the client sees the operator's page.
+    let with_page = |answer: Answer| match affinity.and_then(|affinity| affinity.unavailable_page.as_ref()) {
+        Some(page) => answer.with_page(page.clone()),
+        None => answer,
+    };
     match refusal {
         Refusal::NoIdentifier => {
             Answer::new(StatusCode::FORBIDDEN, "no-identifier", "the request names no session")
         }
-        Refusal::BackendGone => unavailable("backend-gone", "the backend of this session is away"),
+        Refusal::BackendGone => with_page(unavailable("backend-gone", "the backend of this session is away")),
+        Refusal::SessionLost => {
+            with_page(unavailable("session-lost", "the backend of this session has lost it"))
+        }
+        Refusal::Redirected => match affinity.map(|affinity| &affinity.when_down) {
+            Some(WhenDown::Redirect(to)) => {
+                let to = redirect::fill(to, routing.asked.path(), routing.asked.query());
+                Answer::new(StatusCode::FOUND, "backend-gone", "the backend of this session is away").to(to)
+            }
+            _ => unavailable("backend-gone", "the backend of this session is away"),
+        },
         Refusal::Isolated => unavailable("isolated", "this node can't reach the cluster"),
         Refusal::NoQuorum => unavailable("no-quorum", "the cluster can't take new sessions right now"),
         Refusal::AffinityFull => bind_refused(BindRefusal::AffinityFull),

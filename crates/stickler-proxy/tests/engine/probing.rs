@@ -1,14 +1,15 @@
 //! Backends up and down, as one node's probes see them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stickler_core::document::cluster::HealthCheck;
+use stickler_core::document::cluster::{CheckAnswer, HealthCheck};
 use stickler_core::ids::BackendId;
+use stickler_core::state::Finding;
 use stickler_proxy::probe::{ProbeEvent, ProbeTarget, Prober};
 use stickler_rt::{Clock, Seed, TcpNetwork};
 use tokio::net::TcpListener;
@@ -20,7 +21,17 @@ const LONG: Duration = Duration::from_secs(600);
 
 fn check(path: Option<&str>, interval: Duration) -> HealthCheck {
     let timeout = Duration::from_millis(500);
-    HealthCheck { path: path.map(str::to_owned), interval, timeout, rise: 2, fall: 3 }
+    let answer = CheckAnswer {
+        host: None,
+        headers: Vec::new(),
+        expect: vec![(200, 399)],
+        body: None,
+        drain_status: None,
+        drain_header: None,
+        instance_header: None,
+    };
+    let path = path.map(str::to_owned);
+    HealthCheck { path, interval, timeout, rise: 2, fall: 3, fast_interval: interval, answer }
 }
 
 fn start(address: SocketAddr, check: HealthCheck) -> (Prober, Receiver<ProbeEvent>) {
@@ -30,7 +41,11 @@ fn start(address: SocketAddr, check: HealthCheck) -> (Prober, Receiver<ProbeEven
 }
 
 fn event(up: bool) -> Option<ProbeEvent> {
-    Some(ProbeEvent { backend: BACKEND, up })
+    found(Finding::plain(up))
+}
+
+fn found(finding: Finding) -> Option<ProbeEvent> {
+    Some(ProbeEvent { backend: BACKEND, finding })
 }
 
 #[test]
@@ -109,6 +124,81 @@ fn the_status_decides_and_a_row_of_checks_is_wanted() {
 }
 
 #[test]
+fn the_answer_decides_by_status_and_body_and_says_drain_and_instance() {
+    run(async {
+        let answer = Rc::new(RefCell::new(String::new()));
+        let asked = Rc::new(RefCell::new(String::new()));
+        let (said, heard) = (Rc::clone(&answer), Rc::clone(&asked));
+        let backend = Backend::start(move |mut raw, _number| {
+            let (said, heard) = (Rc::clone(&said), Rc::clone(&heard));
+            async move {
+                heard.replace(raw.head().await.unwrap());
+                let answer = said.borrow().clone();
+                raw.send(&format!("HTTP/1.1 {answer}")).await;
+            }
+        })
+        .await;
+        let say = |status: u16, headers: &str, body: &str| {
+            let length = body.len();
+            answer.replace(format!("{status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}"));
+        };
+        let mut check = check(Some("/ready"), Duration::from_millis(30));
+        (check.rise, check.fall) = (1, 1);
+        check.answer = CheckAnswer {
+            host: Some("shop.example".to_owned()),
+            headers: vec![("X-Probe".to_owned(), "yes".to_owned())],
+            expect: vec![(200, 200), (204, 206)],
+            body: Some("all well".to_owned()),
+            drain_status: Some(404),
+            drain_header: Some("X-Drain".to_owned()),
+            instance_header: Some("X-Instance".to_owned()),
+        };
+        say(200, "X-Instance: one\r\n", "yes, all well here");
+        let (_prober, mut events) = start(backend.address, check);
+        let life = |name: &str, drains| Finding {
+            up: true,
+            drains,
+            instance: (!name.is_empty()).then(|| name.to_owned()),
+        };
+        assert_eq!(events.recv().await, found(life("one", false)));
+        let head = asked.borrow().to_ascii_lowercase();
+        assert!(
+            head.contains("\r\nhost: shop.example\r\n") && head.contains("\r\nx-probe: yes\r\n"),
+            "{head}"
+        );
+        for (status, headers, body, finding) in [
+            (200, "X-Instance: one\r\n", "nothing is well", Finding::DOWN),
+            (205, "X-Instance: one\r\n", "all well", life("one", false)),
+            (201, "X-Instance: one\r\n", "all well", Finding::DOWN),
+            (404, "X-Instance: one\r\n", "", life("one", true)),
+            (200, "X-Instance: two\r\nX-Drain: yes\r\n", "all well", life("two", true)),
+            (200, "", "all well", life("", false)),
+        ] {
+            say(status, headers, body);
+            assert_eq!(events.recv().await, found(finding), "{status} {headers} {body}");
+        }
+        let long = "l".repeat(100);
+        say(200, &format!("X-Instance: {long}\r\n"), "all well");
+        assert_eq!(events.recv().await, found(life(&long[..64], false)), "no more than the state keeps");
+    });
+}
+
+#[test]
+fn a_change_is_looked_into_at_the_faster_interval() {
+    run(async {
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let mut check = check(None, Duration::from_millis(700));
+        (check.fast_interval, check.fall) = (Duration::from_millis(30), 6);
+        let (_prober, mut events) = start(listener.local_addr().unwrap(), check);
+        assert_eq!(events.recv().await, event(true));
+        drop(listener);
+        // One interval until the change shows, and five short ones; all six at the interval are 3.8 s or more.
+        let down = tokio::time::timeout(Duration::from_secs(3), events.recv()).await;
+        assert_eq!(down.unwrap(), event(false));
+    });
+}
+
+#[test]
 fn a_backend_that_hangs_fails_its_checks() {
     run(async {
         let backend = Backend::start(|mut raw, _number| async move { drop(raw.rest().await) }).await;
@@ -130,7 +220,7 @@ fn targets_change_at_run_time() {
         let other = BackendId(2);
         let targets = BTreeMap::from([(BACKEND, target.clone()), (other, target)]);
         prober.set_targets(&targets);
-        let new = ProbeEvent { backend: other, up: true };
+        let new = ProbeEvent { backend: other, finding: Finding::UP };
         assert_eq!(events.recv().await, Some(new), "and the old one is not reported again");
         prober.set_targets(&BTreeMap::new());
         let checks = backend.accepted.get();

@@ -55,7 +55,8 @@ impl Kind {
             Self::Identity | Self::Vote | Self::LogPosition | Self::SnapshotMeta => 1,
             // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys; marks.
             // 3: affinities that say what happens when they are full; conflicts.
-            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 3,
+            // 4: what checks say of answers; lives of backends; sessions that go home; what affinities do meanwhile.
+            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 4,
         }
     }
 

@@ -61,7 +61,8 @@ async fn list(target: &Target) -> Result<(), Failure> {
     if target.output == Format::Json {
         return Ok(printer::json(&reply)?);
     }
-    let mut table = Table::new(&["BACKEND", "ADDRESS", "WEIGHT", "ADMIN", "HEALTH", "SESSIONS"]);
+    let mut table =
+        Table::new(&["BACKEND", "ADDRESS", "WEIGHT", "ADMIN", "HEALTH", "SESSIONS", "IN FLIGHT", "LOST"]);
     for backend in &reply.backends {
         table.row([
             called(backend),
@@ -71,8 +72,13 @@ async fn list(target: &Target) -> Result<(), Failure> {
                 Some(left) => format!("{} ({} left)", backend.admin, printer::duration(left)),
                 None => backend.admin.clone(),
             },
-            backend.health.clone(),
+            match backend.drains_itself {
+                true => format!("{}, drains itself", backend.health),
+                false => backend.health.clone(),
+            },
             backend.sessions.to_string(),
+            backend.in_flight.to_string(),
+            backend.lost_sessions.to_string(),
         ]);
     }
     Ok(table.print()?)

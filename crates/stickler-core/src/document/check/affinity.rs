@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::cluster::all;
 use super::method::{check_fit_header, check_methods};
-use super::{DAY, HOUR, SECOND, Unique, duration_within, name, no_longer_than, or_default};
+use super::{DAY, HOUR, SECOND, Unique, duration_within, failover, name, no_longer_than, or_default};
 use crate::affinity::learn::learns;
 use crate::document::cluster::{Affinity, PathPattern, WhenFull};
 use crate::document::defaults;
@@ -46,7 +46,7 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         idle_timeout,
         max_age,
         max_sessions: written.max_sessions.as_ref().map(|most| *most.get_ref()),
-        when_down: or_default(&written.when_down, defaults::WHEN_DOWN),
+        when_down: failover::check_when_down(report, written),
         when_isolated: or_default(&written.when_isolated, defaults::WHEN_ISOLATED),
         alias_grace: or_default(&written.alias_grace, defaults::ALIAS_GRACE),
         mode: or_default(&written.mode, defaults::MODE),
@@ -55,7 +55,11 @@ fn check_affinity(report: &Report<'_>, written: &written::affinity::Affinity) ->
         end_header: check_fit_header(report, &written.end_header),
         when_full: or_default(&written.when_full, defaults::WHEN_FULL),
         new_sessions_per_source: written.new_sessions_per_source.as_ref().map(|rate| *rate.get_ref()),
+        when_back: or_default(&written.when_back, defaults::WHEN_BACK),
+        rebind_rate: written.rebind_rate.as_ref().map(|rate| *rate.get_ref()),
+        unavailable_page: failover::check_page(report, &written.unavailable_page),
     };
+    failover::check_moves(report, written, &affinity.when_down);
     check_hash(report, &written.when_full, &affinity);
     Some(affinity)
 }

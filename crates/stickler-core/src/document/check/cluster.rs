@@ -3,12 +3,9 @@ use std::time::Duration;
 
 use super::method::LONGEST_NAME;
 use super::{
-    DAY, HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, no_longer_than, number,
-    or_default, within,
+    DAY, HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, number, or_default, within,
 };
-use crate::document::cluster::{
-    Affinity, Backend, ClusterDocument, HealthCheck, Limits, Listener, Method, Pool, Sealing,
-};
+use crate::document::cluster::{Affinity, Backend, ClusterDocument, Limits, Listener, Method, Pool, Sealing};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Report, quoted};
 use crate::document::values::show_size;
@@ -133,7 +130,8 @@ fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<P
     let name = name(report, &written.name);
     duration_within(report, "connect_timeout", &written.connect_timeout, MILLISECOND * 10..=SECOND * 300);
     duration_within(report, "response_timeout", &written.response_timeout, MILLISECOND * 10..=HOUR * 24);
-    let check = check_health_check(report, written.check.as_ref());
+    duration_within(report, "slow_start", &written.slow_start, SECOND..=HOUR);
+    let check = super::health_check::check(report, written.check.as_ref());
 
     let mut names = Unique::new("a backend of this pool with the name");
     let mut addresses = Unique::new("a backend of this pool with the address");
@@ -155,46 +153,8 @@ fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<P
         connect_timeout: or_default(&written.connect_timeout, defaults::CONNECT_TIMEOUT),
         response_timeout: or_default(&written.response_timeout, defaults::RESPONSE_TIMEOUT),
         backends: backends?,
+        slow_start: written.slow_start.as_ref().map(|slow_start| *slow_start.get_ref()),
     })
-}
-
-fn check_health_check(report: &Report<'_>, written: Option<&written::cluster::HealthCheck>) -> HealthCheck {
-    const STREAK: std::ops::RangeInclusive<u32> = 1..=100;
-
-    let mut check = HealthCheck {
-        path: None,
-        interval: defaults::CHECK_INTERVAL,
-        timeout: defaults::CHECK_TIMEOUT,
-        rise: defaults::CHECK_RISE,
-        fall: defaults::CHECK_FALL,
-    };
-    let Some(written) = written else { return check };
-    check_target(report, &written.path);
-    duration_within(report, "interval", &written.interval, MILLISECOND * 100..=HOUR);
-    duration_within(report, "timeout", &written.timeout, MILLISECOND * 10..=HOUR);
-    check.path = written.path.as_ref().map(|path| path.get_ref().clone());
-    check.interval = or_default(&written.interval, check.interval);
-    check.timeout = or_default(&written.timeout, check.timeout);
-    check.rise = number(report, "rise", &written.rise, STREAK, check.rise);
-    check.fall = number(report, "fall", &written.fall, STREAK, check.fall);
-    let timeout = ("timeout", &written.timeout, check.timeout);
-    no_longer_than(report, timeout, ("interval", &written.interval, check.interval));
-    check
-}
-
-/// The path of a check is sent as it stands, so it must be fit for a request line.
-fn check_target(report: &Report<'_>, written: &Written<String>) {
-    const LONGEST: usize = 1024;
-    let Some(written) = written else { return };
-    let path = written.get_ref();
-    let fit = path.len() <= LONGEST
-        && path.starts_with('/')
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    if !fit {
-        let complaint = Complaint::new(format!("`path` is not what a GET can ask for: {}", quoted(path)));
-        let help = "start with \"/\", and percent-encode spaces and other special characters";
-        report.add(&written.span(), complaint.help(help));
-    }
 }
 
 fn check_backend(report: &Report<'_>, written: &written::cluster::Backend) -> Option<Backend> {

@@ -4,6 +4,8 @@ mod affinity;
 mod caps;
 mod cluster;
 mod cookie;
+mod failover;
+mod health_check;
 mod listener;
 mod method;
 mod node;

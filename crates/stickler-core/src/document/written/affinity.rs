@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::Written;
 use crate::document::cluster::{
-    Mode, Otherwise, Rate, RecordWhen, SameSite, Scope, WhenDown, WhenFull, WhenIsolated,
+    AfterWait, Mode, Otherwise, Rate, RecordWhen, SameSite, Scope, WhenBack, WhenFull, WhenIsolated,
 };
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
@@ -27,6 +27,21 @@ pub(in crate::document) struct Affinity {
     pub end_header: Written<String>,
     pub when_full: Written<WhenFull>,
     pub new_sessions_per_source: Written<Rate>,
+    pub wait_timeout: Written<Duration>,
+    pub wait_then: Written<AfterWait>,
+    pub redirect_to: Written<String>,
+    pub when_back: Written<WhenBack>,
+    pub rebind_rate: Written<Rate>,
+    pub unavailable_page: Written<String>,
+}
+
+/// The values of `when_down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::document) enum WhenDown {
+    Rebind,
+    Reject,
+    Redirect,
+    Wait,
 }
 
 /// `[[affinity.by]]`
@@ -94,6 +109,12 @@ impl Affinity {
             end_header: table.optional("end_header", text),
             when_full: table.optional("when_full", choice(&WHEN_FULL)),
             new_sessions_per_source: table.optional("new_sessions_per_source", rate),
+            wait_timeout: table.optional("wait_timeout", duration),
+            wait_then: table.optional("wait_then", choice(&WAIT_THEN)),
+            redirect_to: table.optional("redirect_to", text),
+            when_back: table.optional("when_back", choice(&WHEN_BACK)),
+            rebind_rate: table.optional("rebind_rate", rate),
+            unavailable_page: table.optional("unavailable_page", text),
         };
         table.finish();
         affinity
@@ -104,7 +125,14 @@ const OTHERWISE: [(&str, Otherwise); 3] =
     [("balance", Otherwise::Balance), ("hash", Otherwise::Hash), ("reject", Otherwise::Reject)];
 const MODES: [(&str, Mode); 3] = [("keep", Mode::Keep), ("observe", Mode::Observe), ("retire", Mode::Retire)];
 const SCOPES: [(&str, Scope); 2] = [("affinity", Scope::Affinity), ("pool", Scope::Pool)];
-const WHEN_DOWN: [(&str, WhenDown); 2] = [("rebind", WhenDown::Rebind), ("reject", WhenDown::Reject)];
+const WHEN_DOWN: [(&str, WhenDown); 4] = [
+    ("rebind", WhenDown::Rebind),
+    ("reject", WhenDown::Reject),
+    ("redirect", WhenDown::Redirect),
+    ("wait", WhenDown::Wait),
+];
+const WAIT_THEN: [(&str, AfterWait); 2] = [("rebind", AfterWait::Rebind), ("reject", AfterWait::Reject)];
+const WHEN_BACK: [(&str, WhenBack); 2] = [("stay", WhenBack::Stay), ("return", WhenBack::Return)];
 const WHEN_FULL: [(&str, WhenFull); 3] =
     [("refuse", WhenFull::Refuse), ("evict-idlest", WhenFull::EvictIdlest), ("hash", WhenFull::Hash)];
 const WHEN_ISOLATED: [(&str, WhenIsolated); 2] =

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::Written;
 use super::affinity::Affinity;
+use super::health_check::HealthCheck;
 use crate::document::cluster::{Balance, ClientAddress};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
@@ -64,15 +65,7 @@ pub(in crate::document) struct Pool {
     pub response_timeout: Written<Duration>,
     pub check: Option<HealthCheck>,
     pub backends: Vec<Backend>,
-}
-
-/// `[pool.check]`
-pub(in crate::document) struct HealthCheck {
-    pub path: Written<String>,
-    pub interval: Written<Duration>,
-    pub timeout: Written<Duration>,
-    pub rise: Written<u64>,
-    pub fall: Written<u64>,
+    pub slow_start: Written<Duration>,
 }
 
 /// `[[pool.backend]]`
@@ -184,6 +177,7 @@ impl Pool {
             response_timeout: table.optional("response_timeout", duration),
             check: table.table("check", "[pool.check]").map(HealthCheck::read),
             backends: backends.into_iter().map(Backend::read).collect(),
+            slow_start: table.optional("slow_start", duration),
         };
         table.finish();
         pool
@@ -196,20 +190,6 @@ const BALANCES: [(&str, Balance); 4] = [
     ("fewest-sessions", Balance::FewestSessions),
     ("rendezvous", Balance::Rendezvous),
 ];
-
-impl HealthCheck {
-    fn read(mut table: TableReader<'_>) -> Self {
-        let check = Self {
-            path: table.optional("path", text),
-            interval: table.optional("interval", duration),
-            timeout: table.optional("timeout", duration),
-            rise: table.optional("rise", integer),
-            fall: table.optional("fall", integer),
-        };
-        table.finish();
-        check
-    }
-}
 
 impl Backend {
     fn read(mut table: TableReader<'_>) -> Self {

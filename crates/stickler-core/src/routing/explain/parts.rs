@@ -6,8 +6,9 @@ use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::lease::Standing;
 use crate::routing::choice::{Chooser, NotTaking, choose, choose_by_hash, why_not_taking};
+use crate::routing::failover::why_gone;
 use crate::routing::plan::Pools;
-use crate::routing::step::{ChooseBy, Held, Step, why_gone};
+use crate::routing::step::{ChooseBy, Held, Step};
 use crate::state::{BackendRecord, MoveReason, View};
 use crate::time::ClusterTime;
 
@@ -88,7 +89,12 @@ impl Judge<'_> {
     fn part(&self, id: BackendId, backend: &BackendRecord, home: Option<BackendId>, open: bool) -> Part {
         let stays = home.is_some() && !matches!(self.step, Some(Step::Move { .. }));
         if home == Some(id) {
-            return why_gone(Some(backend), self.now).map_or(Part::Home, Part::Gone);
+            let moves = match self.step {
+                Some(Step::Move { reason, .. }) => Some(reason),
+                Some(Step::End { .. }) => Some(MoveReason::BackendRestarted),
+                _ => why_gone(Some(backend), self.now),
+            };
+            return moves.map_or(Part::Home, Part::Gone);
         }
         if self.named == Some(id) && backend.keeps_bound(self.now) {
             return Part::Named;
@@ -109,7 +115,17 @@ impl Judge<'_> {
     ) -> Option<BackendId> {
         let (key, except) = match self.step {
             Some(Step::Forward(ticket)) => return Some(ticket.backend),
-            Some(Step::Hold(_) | Step::Refuse(_)) => return None,
+            Some(Step::Hold(_) | Step::Refuse(_) | Step::End { .. }) => return None,
+            Some(Step::Move { located, reason: MoveReason::BackendRestarted }) => {
+                let same = self.view.catalog.backends.get(&located.binding.backend);
+                if same.is_some_and(BackendRecord::takes_new) {
+                    return Some(located.binding.backend);
+                }
+                (Some(located.session.key), Some(located.binding.backend))
+            }
+            Some(Step::Move { located, reason: MoveReason::BackendBack }) => {
+                return located.binding.home.backend();
+            }
             Some(Step::Place { session, .. }) => (Some(session.key), None),
             Some(Step::Move { located, .. }) => (Some(located.session.key), Some(located.binding.backend)),
             Some(Step::Unbound { by: ChooseBy::Source, .. }) => (source_key, None),
@@ -124,7 +140,7 @@ impl Judge<'_> {
         let by_hash =
             matches!(self.step, Some(Step::Unbound { by: ChooseBy::Source | ChooseBy::Key(_), .. }));
         if let (true, Some(key), true) = (by_hash, key, one_pool) {
-            return choose_by_hash(self.view, pool, key, except);
+            return choose_by_hash((self.view, self.now), pool, key, except);
         }
         let certain = match self.view.catalog.pool(pool)?.balance {
             Balance::FewestSessions => one_pool,
@@ -134,7 +150,7 @@ impl Judge<'_> {
         if candidates.len() == 1 {
             return Some(only);
         }
-        certain.then(|| choose(self.view, pool, key, except, &mut NobodysTurn)).flatten()
+        certain.then(|| choose((self.view, self.now), pool, key, except, &mut NobodysTurn)).flatten()
     }
 }
 

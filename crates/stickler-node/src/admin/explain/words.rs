@@ -38,6 +38,7 @@ fn step(explained: &Explained<'_>, footing: Footing) -> (&'static str, String) {
         Step::Unbound { by, mint, .. } => ("balance", unbound(explained, by, mint).to_owned()),
         Step::Place { held, .. } => ("place", placed(held).to_owned()),
         Step::Move { reason, .. } => ("move", moved(reason).to_owned()),
+        Step::End { .. } => (REFUSE, "session-lost: the backend was started again, and it ends".to_owned()),
         Step::Hold(until) => ("hold", held_until(until)),
         Step::Refuse(refusal) => (REFUSE, refusal.name().to_owned()),
     }
@@ -78,6 +79,7 @@ fn held_until(until: Until) -> String {
         Until::Stable(index) => format!("until the stable index reaches {index}: the session has just moved"),
         Until::Epoch(epoch) => format!("until this node has applied epoch {epoch}, which the token has"),
         Until::Footing => "until this node holds a lease, or knows that it is isolated".to_owned(),
+        Until::Back { until, .. } => format!("until its backend is back, at most until cluster time {until}"),
     }
 }
 
@@ -115,11 +117,14 @@ pub(super) fn part(part: Part) -> &'static str {
             MoveReason::BackendRemoved => "has the session, but was removed",
             MoveReason::DrainDeadline => "has the session, but its drain is over",
             MoveReason::Operator => "has the session, but an operator moves it",
+            MoveReason::BackendRestarted => "has the session, but was started again and has forgotten it",
+            MoveReason::BackendBack => "has the session, but its earlier backend is back",
         },
         Part::Elsewhere => "the session is elsewhere",
         Part::Named => "is named by the identifier",
         Part::Candidate => "may be chosen",
         Part::NotTaking(NotTaking::NotReady) => "takes no new sessions: not ready",
+        Part::NotTaking(NotTaking::Drains) => "takes no new sessions: it says so itself",
         Part::NotTaking(NotTaking::NotUp) => "takes no new sessions: not up",
         Part::NotTaking(NotTaking::NoWeight) => "takes no new sessions: weight 0",
         Part::NotTaking(NotTaking::Full) => "takes no new sessions: full",
