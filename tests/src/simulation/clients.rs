@@ -12,6 +12,8 @@ use stickler_core::ids::NodeId;
 use stickler_rt::Seed;
 use tokio::sync::watch;
 
+use super::document::NEW_SESSIONS;
+use super::evidence::Tried;
 use super::http::{FORGED, Reply, ask};
 use super::ledger::{Ledger, now};
 use super::oracle::Record;
@@ -68,6 +70,9 @@ const FORGES: f64 = 0.1;
 
 /// How often a guest goes on in a tab that has its first cookie.
 const OLD_TABS: f64 = 0.3;
+
+/// First requests at once of a browser that opens several tabs.
+const TABS: usize = 5;
 
 /// Items of two clients never have the same number.
 const ITEMS: u64 = 1_000_000;
@@ -171,6 +176,9 @@ impl Client {
         if self.kind == Kind::Api {
             self.race().await;
         }
+        if self.kind == Kind::Own && self.random.random_bool(0.3) {
+            self.open_tabs().await;
+        }
         for _ in 0..self.random.random_range(4..30) {
             if *self.shared.season.borrow() != Season::Turmoil {
                 return;
@@ -190,6 +198,58 @@ impl Client {
         }
         if self.kind == Kind::Browser && self.has_identifier() && self.random.random_bool(0.5) {
             self.log_out().await;
+        }
+    }
+
+    /// Several first requests at once, each of which begins a session. The browser keeps one of them.
+    async fn open_tabs(&mut self) {
+        let node = self.any_node();
+        let asking: Vec<_> = (0..TABS)
+            .map(|_| {
+                let (method, path) = self.line(Wish::Add);
+                let (headers, asks) = (self.headers(), self.tries(node));
+                let to = self.shared.nodes[&node];
+                async move { (asks, ask(to, method, &path, &headers).await) }
+            })
+            .collect();
+        let asked = now();
+        for (asks, reply) in join_all(asking).await {
+            self.forget();
+            self.tried(node, asks, &reply);
+            self.take(node, asked, reply);
+        }
+    }
+
+    /// Notes that the next request through a node may begin a session with Stickler's cookie.
+    fn tries(&self, node: NodeId) -> Option<usize> {
+        let begins = self.kind == Kind::Own
+            && (!self.has_identifier() || self.session.record.may_have_ended(&self.shared.ledger));
+        begins.then(|| self.shared.ledger.open().evidence.tries(now(), node))
+    }
+
+    /// A client's address begins so many sessions with Stickler's cookie and no more, and who has a session goes on.
+    fn tried(&self, node: NodeId, asks: Option<usize>, reply: &std::io::Result<Reply>) {
+        let ledger = &self.shared.ledger;
+        let outcome = match reply {
+            Ok(reply) if reply.status == 429 => Tried::Refused,
+            // Without a record it costs nothing, and is not limited.
+            Ok(reply) if reply.header("stickler-affinity") == Some("begun") => Tried::Nothing,
+            Ok(reply) if reply.status == 200 && reply.cookies().next().is_some() => Tried::Begun,
+            _ => Tried::Nothing,
+        };
+        let Some(asks) = asks else {
+            let over = self.session.record.may_have_ended(ledger);
+            if outcome == Tried::Refused && self.session.record.is_known() && !over {
+                ledger.violated(format_args!("the rate: {} has a session, and node {node} refuses it", self.name));
+            }
+            return;
+        };
+        if outcome == Tried::Refused {
+            ledger.count("new sessions over the rate");
+        }
+        let tried = ledger.open().evidence.tried(now(), node, asks, outcome, NEW_SESSIONS);
+        if let Err(broken) = tried {
+            ledger.violated(broken);
         }
     }
 
@@ -213,15 +273,18 @@ impl Client {
         let mut asking = Vec::new();
         for node in &nodes {
             let (method, path) = self.line(Wish::Add);
-            let (headers, to) = (self.headers(), shared.nodes[node]);
-            asking.push(async move { ask(to, method, &path, &headers).await });
+            let (headers, to, asks) = (self.headers(), shared.nodes[node], self.tries(*node));
+            asking.push(async move { (asks, ask(to, method, &path, &headers).await) });
         }
         let replies = join_all(asking).await;
+        for (node, (asks, reply)) in nodes.iter().zip(&replies) {
+            self.tried(*node, *asks, reply);
+        }
         // Where the session has ended, each of the answers may belong to another new one. So it may where all that
         // is known of it came from a node without a lease.
         let begun = self.kind == Kind::Api || self.session.record.is_known();
         let one = begun && !self.session.record.may_have_ended(&shared.ledger);
-        for (node, reply) in nodes.into_iter().zip(replies) {
+        for (node, (_, reply)) in nodes.into_iter().zip(replies) {
             if !one {
                 self.session.record = self.session.record.in_doubt();
             }
@@ -276,7 +339,12 @@ impl Client {
         let (headers, asked) = (self.headers(), now());
         self.session.renaming |= wish == Wish::Login;
         self.shared.ledger.count("requests");
+        let asks = self.tries(node);
         let reply = ask(self.shared.nodes[&node], method, &path, &headers).await;
+        self.tried(node, asks, &reply);
+        if reply.as_ref().is_ok_and(|reply| reply.status == 429) {
+            tokio::time::sleep(NEW_SESSIONS.1 / 2).await;
+        }
         self.take(node, asked, reply)
     }
 
@@ -296,6 +364,11 @@ impl Client {
         if reply.status != 200 {
             self.session.renamed_unheard |= self.session.renaming;
             ledger.count("requests refused");
+            if error == "session-lost" {
+                // Its end is on its way; what comes after that is another session.
+                ledger.count("lost sessions said");
+                self.session.record = self.session.record.in_doubt();
+            }
             return false;
         }
         Record::revealed(&ledger, &self.name, &reply);

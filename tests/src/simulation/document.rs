@@ -25,6 +25,13 @@ pub const SHOP: u16 = 80;
 /// the old ones make room.
 pub const MOST_API_SESSIONS: u64 = 4;
 
+/// How long requests of clients with the header wait for a shop that is gone.
+pub const WAIT: Duration = Duration::from_secs(1);
+
+/// How many sessions with Stickler's cookie all clients together, since they are at one address, may begin through one
+/// node, at once and again in each such time.
+pub const NEW_SESSIONS: (u64, Duration) = (3, Duration::from_secs(2));
+
 const PEERS: u16 = 7600;
 
 /// The nodes of a cluster of so many.
@@ -80,6 +87,7 @@ pub fn document(shops: &BTreeMap<&'static str, IpAddr>, absent: usize) -> Cluste
         .collect();
     let idle = |kind| idle_timeout(kind).as_secs();
     let (browser, own, api) = (idle(Kind::Browser), idle(Kind::Own), idle(Kind::Api));
+    let (wait, new, period) = (WAIT.as_secs(), NEW_SESSIONS.0, NEW_SESSIONS.1.as_secs());
     let text = format!(
         r#"
 version = 1
@@ -95,6 +103,8 @@ connect_timeout = "300ms"
 response_timeout = "2s"
 [pool.check]
 path = "/health"
+instance_header = "X-Boot"
+drain_header = "X-Drain"
 interval = "200ms"
 timeout = "150ms"
 {backends}
@@ -103,17 +113,21 @@ name = "browser"
 when_isolated = "refuse"
 idle_timeout = "{browser}s"
 alias_grace = "2s"
+when_back = "return"
 [[affinity.by]]
 method = "application-cookie"
 name = "SHOP"
 [[affinity]]
 name = "own"
 idle_timeout = "{own}s"
+rebind_rate = "20/1s"
+new_sessions_per_source = "{new}/{period}s"
 [[affinity.by]]
 method = "cookie"
 [[affinity]]
 name = "guest"
 idle_timeout = "{own}s"
+when_down = "reject"
 [[affinity.by]]
 method = "cookie"
 name = "GUEST"
@@ -124,6 +138,8 @@ name = "api"
 idle_timeout = "{api}s"
 max_sessions = {MOST_API_SESSIONS}
 when_full = "evict-idlest"
+when_down = "wait"
+wait_timeout = "{wait}s"
 [[affinity.by]]
 method = "header"
 name = "X-Session"

@@ -53,6 +53,10 @@ pub struct Evidence {
     operated: BTreeMap<SessionKey, Epoch>,
     /// When rules that end sessions were being given: what has no record yet ends with them.
     rules: Vec<(Duration, Duration)>,
+    /// Since when all is well, and was given time to settle.
+    pub settled: Option<Duration>,
+    /// Requests of clients with Stickler's cookie that may have begun a session, by node.
+    tries: BTreeMap<NodeId, Vec<Try>>,
     /// What each backend id names.
     names: BTreeMap<BackendId, (String, SocketAddr)>,
     /// When a request of a session last left for a shop, or the session was bound or moved.
@@ -61,6 +65,17 @@ pub struct Evidence {
 
 /// How long before it is seen an office may have begun to commit.
 const ELECTION: Duration = Duration::from_millis(500);
+
+/// What came of a client's request without a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// A session.
+    Begun,
+    /// An answer that its address has begun too many.
+    Refused,
+    /// Anything else, or nothing.
+    Nothing,
+}
 
 /// A request by an epoch that had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +102,16 @@ struct Ended {
     epoch: Epoch,
     since: Duration,
     without_lease: BTreeSet<NodeId>,
+}
+
+/// A request that may have begun a session.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    asked: Duration,
+    /// When its answer came; later than everything while none has.
+    answered: Duration,
+    /// It has begun one.
+    begun: bool,
 }
 
 /// For how long before a receipt the leader's book may have had the lease of a node's process before the present one:
@@ -282,6 +307,56 @@ impl Evidence {
             .any(|(_, by, to)| *by == node && to == shop)
     }
 
+    /// Takes in that a client without a session asks a node; the number is for [`Evidence::tried`].
+    pub fn tries(&mut self, at: Duration, node: NodeId) -> usize {
+        let tries = self.tries.entry(node).or_default();
+        tries.push(Try { asked: at, answered: Duration::MAX, begun: false });
+        tries.len() - 1
+    }
+
+    /// Takes in what came of it.
+    ///
+    /// # Errors
+    /// When the process of the node that answers has begun more sessions than a client's address may begin, or has
+    /// refused one though there were fewer.
+    pub fn tried(
+        &mut self,
+        at: Duration,
+        node: NodeId,
+        number: usize,
+        outcome: Tried,
+        (most, period): (u64, Duration),
+    ) -> Result<(), String> {
+        let begun = self.begun.get(&node).copied().unwrap_or_default();
+        let tries = self.tries.entry(node).or_default();
+        (tries[number].answered, tries[number].begun) = (at, outcome == Tried::Begun);
+        let asked = tries[number].asked;
+        match outcome {
+            Tried::Nothing => Ok(()),
+            Tried::Refused => {
+                // Clocks may differ from each other in rate by five in a hundred.
+                let from = asked.saturating_sub(period * 21 / 20);
+                let others = tries.iter().filter(|one| one.answered >= from && one.asked <= at).count() as u64 - 1;
+                if others >= most {
+                    return Ok(());
+                }
+                Err(format!("the rate: node {node} refuses a new session after {others} in {period:?}"))
+            }
+            Tried::Begun => {
+                for first in tries.iter().filter(|one| one.begun && one.asked > begun) {
+                    let within = |one: &&Try| one.begun && one.asked >= first.asked && one.answered <= at;
+                    let count = tries.iter().filter(within).count() as f64;
+                    let time = at.saturating_sub(first.asked).mul_f64(1.05).as_secs_f64();
+                    let allowed = most as f64 * (1.0 + time / period.as_secs_f64()) + 1.0;
+                    if count > allowed {
+                        return Err(format!("the rate: node {node} has begun {count} sessions in {time} s"));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Takes in a binding that some node has applied.
     ///
     /// # Errors
@@ -318,6 +393,12 @@ impl Evidence {
     #[must_use]
     pub fn is_committed(&self, epoch: Epoch) -> bool {
         self.epochs.contains_key(&epoch)
+    }
+
+    /// Whether this epoch came from a move for this reason, by the state of some node.
+    #[must_use]
+    pub fn was_moved_for(&self, epoch: Epoch, reason: MoveReason) -> bool {
+        self.epochs.get(&epoch).is_some_and(|(_, cause)| *cause == Cause::Moved(reason))
     }
 
     /// Takes in that a request of a session left.

@@ -40,6 +40,12 @@ enum Undo {
     CutAgain(String, String, u32),
     Hasten,
     HastenNode(NodeId),
+    /// A node that was cut off is back, over links that take this long, for so long.
+    SlowlyBack(NodeId, Broken, Duration),
+    /// Somebody at a node does this.
+    Order(NodeId, Order),
+    /// A shop wants new sessions again.
+    TakesNew(&'static str),
     Ready(&'static str),
 }
 
@@ -53,6 +59,13 @@ const OFTEN_SLOW: f64 = 1.5;
 /// How often something that flaps does, and how long it is in one state.
 const FLAPS: u32 = 6;
 const FLAP: Duration = Duration::from_millis(90);
+
+/// How long a shop takes to start again in place.
+const RESTART: Duration = Duration::from_millis(30);
+
+/// How long a node is away at least that comes back slowly, longer than any lease; and how long it is slow then.
+const AWAY: Duration = Duration::from_millis(1200);
+const SLOWLY: Duration = Duration::from_millis(1600);
 
 impl Faults {
     /// Has done nothing yet.
@@ -85,7 +98,10 @@ impl Faults {
     pub fn heal(&mut self, sim: &mut Sim<'_>, now: Duration) {
         self.events.clear();
         self.crash_all_at = None;
-        // What is undone in steps has no further steps now.
+        // What is undone in steps has no further steps now, but for a node that is slow when it is back.
+        self.pending.retain(|(_, undo)| !matches!(undo, Undo::Order(..)));
+        self.undo(sim, Duration::MAX);
+        self.pending.retain(|(_, undo)| matches!(undo, Undo::HastenNode(_)));
         self.undo(sim, Duration::MAX);
         self.pending.clear();
         self.links.mend_all(sim);
@@ -97,6 +113,7 @@ impl Faults {
         }
         for (name, shop) in &self.shops {
             shop.set_alive(true);
+            shop.set_drains(false);
             if !sim.is_host_running(*name) {
                 sim.bounce(*name);
             }
@@ -133,6 +150,13 @@ impl Faults {
                     sim.set_message_latency_curve(MOSTLY_QUICK);
                 }
                 Undo::HastenNode(node) => self.delay(sim, node, QUICK / 2),
+                Undo::SlowlyBack(node, broken, delay) => {
+                    self.links.mend(sim, &broken);
+                    self.delay(sim, node, delay);
+                    self.pending.push((at + SLOWLY, Undo::HastenNode(node)));
+                }
+                Undo::Order(node, order) => self.nodes[&node].order(order),
+                Undo::TakesNew(shop) => self.shops[shop].set_drains(false),
                 Undo::Ready(shop) => self.order_all(&Order::Admin(shop, Admin::Ready)),
             }
         }
@@ -185,6 +209,24 @@ impl Faults {
             What::ShopFlaps(shop) => {
                 let steps = (0..FLAPS * 2).map(|step| (now + FLAP * step, step % 2 == 1));
                 self.shop(now, shop, steps);
+            }
+            What::ShopRestarts(shop) => self.shop(now, shop, [(now, false), (now + RESTART, true)]),
+            What::ShopDrains(shop) => {
+                self.shops[shop].set_drains(true);
+                self.pending.push((until, Undo::TakesNew(shop)));
+            }
+            What::ComesBackSlowly(who, delay, operations) => {
+                let node = self.is(who);
+                let peers: Vec<String> = others(self.nodes.len() as u64, node).map(host_of).collect();
+                let broken = self.links.cut(sim, &host_of(node), &peers);
+                let back = until + AWAY;
+                self.pending.push((back, Undo::SlowlyBack(node, broken, delay)));
+                let operators: Vec<NodeId> = others(self.nodes.len() as u64, node).collect();
+                for (number, operation) in (0..).zip(operations) {
+                    let at = back + SLOWLY * number / 8;
+                    let node = operators[number as usize % operators.len()];
+                    self.pending.push((at, Undo::Order(node, Order::Session(operation))));
+                }
             }
             What::ShopVanishes(shop) if sim.is_host_running(shop) => {
                 sim.crash(shop);
@@ -344,5 +386,8 @@ const fn kind(what: &What) -> &'static str {
         What::Operate(..) => "operators: a session",
         What::Document(..) => "operators: a document",
         What::Rotate(_) => "operators: a sealing key",
+        What::ComesBackSlowly(..) => "faults: a node comes back slowly",
+        What::ShopDrains(_) => "faults: a shop drains itself",
+        What::ShopRestarts(_) => "faults: a shop restarts in place",
     }
 }

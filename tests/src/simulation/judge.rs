@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stickler_core::document::cluster::WhenFull;
+use stickler_core::document::cluster::{WhenDown, WhenFull};
 use stickler_core::ids::{LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, SessionKey, Verdict, View,
+    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, ReportedHealth, SessionKey, Verdict, View,
 };
 
 use super::ledger::{Ledger, now};
@@ -133,6 +133,11 @@ impl Judge {
         if wanted || before.epoch != ended.epoch {
             return;
         }
+        let home = view.catalog.backends.get(&before.backend);
+        let lost = home.is_none_or(|home| home.has_forgotten(before.epoch));
+        if lost && policy.when_down == WhenDown::Reject {
+            return self.ledger.count("lost sessions ended");
+        }
         if ended.ended_at < earliest && evicts(view, session) {
             return self.evicted(view, session, before);
         }
@@ -196,6 +201,7 @@ impl Judge {
         }
         for (id, backend) in &view.catalog.backends {
             let Some(before) = self.catalog.backends.get(id) else { continue };
+            self.life(view, before, backend);
             if before.health.verdict == Verdict::Down || backend.health.verdict != Verdict::Down {
                 continue;
             }
@@ -208,6 +214,25 @@ impl Judge {
                     backend.name, view.catalog.voters
                 ));
             }
+        }
+    }
+}
+
+impl Judge {
+    /// A backend is in another life on the word of a majority of the voters.
+    fn life(&self, view: &View, before: &BackendRecord, after: &BackendRecord) {
+        if before.health.instance == after.health.instance {
+            return;
+        }
+        self.ledger.count("lives judged");
+        let says = |report: &&ReportedHealth| report.finding.instance == after.health.instance;
+        let words = after.health.reports.values().filter(says).count();
+        let early = before.health.reports.values().filter(says).count();
+        if words.max(early) * 2 <= view.catalog.voters.len() {
+            self.ledger.violated(format_args!(
+                "I3 NoUnforcedMove: {} is in life {:?} on the word of {words} of {:?}",
+                after.name, after.health.instance, view.catalog.voters
+            ));
         }
     }
 }

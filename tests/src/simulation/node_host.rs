@@ -8,16 +8,16 @@ use std::time::Duration;
 use rand::Rng;
 use stickler_core::ids::{KeyHash, NodeId};
 use stickler_core::lease::Footing;
-use stickler_core::state::Record;
+use stickler_core::state::{AdminState, BackendRecord, Record};
 use stickler_node::Node;
 use stickler_raft::store::{MemoryDisk, SyncPolicy};
 use stickler_raft::{Cluster, Disk};
 use stickler_rt::{Clock, Outside, Seed, Shutdown, TaskSpawner};
 use tokio::sync::mpsc;
 
-use super::document::{host_of, node_file};
+use super::document::{WAIT, host_of, node_file};
 use super::evidence::Overtaken;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, now};
 use super::observer::{Look, Observer};
 use super::operators::{Operator, Order};
 use super::wire::WatchedNetwork;
@@ -33,6 +33,9 @@ pub struct NodeHost {
 
 /// How long a process has for its last requests.
 const LONGEST_STOP: Duration = Duration::from_secs(2);
+
+/// How long a request may take to notice that it need not wait any more.
+const WAKES: Duration = Duration::from_millis(600);
 
 /// How long what a process has open takes to close.
 const EXIT: Duration = Duration::from_millis(50);
@@ -185,8 +188,10 @@ impl NodeHost {
             tokio::spawn(operator.clone().begin());
         }
         let (stop, mut stopped) = mpsc::channel(1);
+        let (proxy, mut unfounded) = (process.proxy().clone(), None);
         let watching = Observer::new(process.cluster().clone(), ledger.clone()).run(|look| {
             self.take(look);
+            self.waits(look, proxy.waiting(), &mut unfounded);
             for order in std::mem::take(&mut self.shown().orders) {
                 match order {
                     Order::Skew(rate) => skew.set_rate(rate),
@@ -218,6 +223,30 @@ impl NodeHost {
         *shown =
             Shown { starts: shown.starts, orders: std::mem::take(&mut shown.orders), ..Shown::default() };
         Ok(away)
+    }
+
+    /// Requests wait for a shop as long as their affinity says, and no longer. `unfounded`: since when some do for
+    /// no reason that the node's state has.
+    fn waits(&self, look: &Look<'_>, waiting: usize, unfounded: &mut Option<Duration>) {
+        let view = look.view;
+        let time = view.time.max(look.standing.time);
+        let waited_for = |backend: &BackendRecord| {
+            let gone_at = if backend.admin == AdminState::Maint { backend.admin_since } else { backend.health.since };
+            (backend.admin == AdminState::Maint || backend.health.is_down()) && gone_at + WAIT > time
+        };
+        let founded = view.catalog.backends.values().any(waited_for);
+        if waiting == 0 || founded || look.standing.footing != Footing::Leased {
+            *unfounded = None;
+            return;
+        }
+        self.setup.ledger.count("looks at requests that waited");
+        let since = *unfounded.get_or_insert(now());
+        if now().saturating_sub(since) > WAKES {
+            self.setup.ledger.violated(format_args!(
+                "failover: {waiting} requests on node {} wait for a shop longer than their affinity says",
+                self.setup.node
+            ));
+        }
     }
 
     fn take(&self, look: &Look<'_>) {

@@ -1,9 +1,10 @@
 //! Looks at one node whenever its state has changed, and hands what it shows to those who judge.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stickler_core::ids::{LogIndex, NodeId};
+use stickler_core::ids::{Epoch, LogIndex, NodeId};
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::routing::{Step, decide_located, validate};
 use stickler_core::state::View;
@@ -47,6 +48,8 @@ pub struct Observer {
     /// Whether it held office when it was last looked at.
     leads: bool,
     hashes: u64,
+    /// The last epoch that each shop has forgotten.
+    forgotten: BTreeMap<&'static str, Epoch>,
 }
 
 impl Observer {
@@ -68,6 +71,7 @@ impl Observer {
             led: None,
             leads: false,
             hashes: 0,
+            forgotten: BTreeMap::new(),
         }
     }
 
@@ -136,11 +140,14 @@ impl Observer {
     }
 
     /// Which shops sessions may leave, by this node's state.
-    fn shops(&self, view: &View) {
+    fn shops(&mut self, view: &View) {
         let backends = || view.catalog.backends.values();
         let mut contents = self.ledger.open();
         for shop in SHOPS {
-            if !backends().any(|backend| backend.name == shop && backend.keeps_bound(view.time)) {
+            let kept = backends().find(|backend| backend.name == shop && backend.keeps_bound(view.time));
+            let forgotten = kept.map(|backend| backend.health.forgotten);
+            let known = self.forgotten.insert(shop, forgotten.unwrap_or_default());
+            if forgotten.is_none() || known.is_some_and(|known| forgotten > Some(known)) {
                 contents.evidence.shop_gone(now(), shop);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stickler_core::ids::{Epoch, NodeId};
+use stickler_core::state::MoveReason;
 
 use super::clients::Kind;
 use super::document::idle_timeout;
@@ -37,6 +38,10 @@ struct Home {
     shop: String,
     boot: String,
     cart: String,
+}
+
+fn goes_home(ledger: &Ledger, epoch: Epoch) -> bool {
+    ledger.open().evidence.was_moved_for(epoch, MoveReason::BackendBack)
 }
 
 impl Record {
@@ -128,7 +133,19 @@ impl Record {
             Some(home) if home.shop == found.shop && home.boot == found.boot => {
                 self.same_home(ledger, who, home, &found, asked, &items);
             }
-            Some(home) if home.shop == found.shop => ledger.count("carts lost to a shop's death"),
+            Some(home) if home.shop == found.shop => {
+                ledger.count("carts lost to a shop's death");
+                let settled = ledger.open().evidence.settled;
+                let same = epoch.is_some() && epoch == self.epoch.map(|(known, _)| known);
+                if same && settled.is_some_and(|settled| asked > settled) {
+                    ledger.violated(format_args!(
+                        "a lost session that nobody noticed: {who} is at {found:?} by the epoch of {home:?}"
+                    ));
+                }
+            }
+            Some(_) if epoch.is_some_and(|epoch| goes_home(ledger, Epoch(epoch))) => {
+                ledger.count("sessions gone home");
+            }
             Some(home) => {
                 // Whoever moved it was sent after the last request that was answered, or is one that this
                 // client gave up before that.

@@ -119,6 +119,12 @@ pub enum What {
     Document(Who, usize),
     /// An operator adds a sealing key.
     Rotate(Who),
+    /// A node is cut off, and comes back over slow links while operators at the others move and end sessions.
+    ComesBackSlowly(Who, Duration, Vec<Operation>),
+    /// A shop says that it wants no new sessions.
+    ShopDrains(&'static str),
+    /// A shop's process is started again in place: there again before anybody calls it down.
+    ShopRestarts(&'static str),
 }
 
 /// What an operator does to the session at position `pick` of those that are there.
@@ -216,7 +222,7 @@ impl Draw {
 
     fn what(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..114) {
+        match self.random.random_range(0..126) {
             0..6 => What::Kill(who),
             6..12 => What::PowerCut(who, self.torn()),
             12..18 => {
@@ -246,7 +252,13 @@ impl Draw {
             95..100 => What::Document(who, self.random.random_range(0..SHOPS.len())),
             100..103 => What::Stop(who),
             103..106 => What::HandOver(who),
-            _ => What::Rotate(who),
+            106..114 => What::Rotate(who),
+            114..118 => {
+                let delay = milliseconds(&mut self.random, (60, 200));
+                What::ComesBackSlowly(who, delay, (0..8).map(|_| self.operation()).collect())
+            }
+            118..121 => What::ShopDrains(self.shop()),
+            _ => What::ShopRestarts(self.shop()),
         }
     }
 

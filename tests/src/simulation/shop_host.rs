@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -30,12 +31,15 @@ pub struct ShopHost {
     boots: Mutex<u64>,
     /// Whether the process lives: while it does not, its machine refuses connections.
     alive: watch::Sender<bool>,
+    /// Whether it says that it wants no new sessions.
+    drains: Arc<AtomicBool>,
 }
 
 /// One life of a shop.
 struct Life {
     name: &'static str,
     boot: u64,
+    drains: Arc<AtomicBool>,
     ledger: Ledger,
     inside: Mutex<Inside>,
 }
@@ -49,12 +53,17 @@ impl ShopHost {
     /// A shop that has never run.
     #[must_use]
     pub fn new(name: &'static str, seed: Seed, ledger: Ledger) -> Self {
-        Self { name, seed, ledger, boots: Mutex::new(0), alive: watch::Sender::new(true) }
+        Self { name, seed, ledger, boots: Mutex::new(0), alive: watch::Sender::new(true), drains: Arc::default() }
     }
 
     /// Lets the process die, or start again.
     pub fn set_alive(&self, alive: bool) {
         self.alive.send_replace(alive);
+    }
+
+    /// Lets it say that it wants no new sessions, or that it does.
+    pub fn set_drains(&self, drains: bool) {
+        self.drains.store(drains, Ordering::Relaxed);
     }
 
     /// What runs on the shop's host.
@@ -73,7 +82,8 @@ impl ShopHost {
             self.ledger.note(self.name, format_args!("opens, {boot}"));
             let random = self.seed.child(&format!("boot {boot}")).rng();
             let inside = Mutex::new(Inside { carts: BTreeMap::new(), random });
-            let life = Arc::new(Life { name: self.name, boot, ledger: self.ledger.clone(), inside });
+            let drains = Arc::clone(&self.drains);
+            let life = Arc::new(Life { name: self.name, boot, drains, ledger: self.ledger.clone(), inside });
             tokio::select! {
                 biased;
                 _ = alive.wait_for(|alive| !*alive) => self.ledger.note(self.name, "dies"),
@@ -105,6 +115,9 @@ const BREAKS_OFF: f64 = 0.03;
 /// What stands between a cart's name and how often its session has got a new identifier.
 const RENAMED: char = '~';
 
+/// Shops that tell clients, too, in which life they are.
+const TELLS: [&str; 2] = ["web-1", "web-3"];
+
 /// How a request's cart was found.
 struct Found {
     /// The name under which the cart is kept.
@@ -124,7 +137,12 @@ impl Life {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let uri = request.uri().clone();
         if uri.path() == "/health" {
-            return Ok(Response::new(Full::from("ok")));
+            let mut response = Response::new(Full::from("ok"));
+            response.headers_mut().insert("x-boot", HeaderValue::from(self.boot));
+            if self.drains.load(Ordering::Relaxed) {
+                response.headers_mut().insert("x-drain", HeaderValue::from_static("yes"));
+            }
+            return Ok(response);
         }
         let headers = request.headers();
         let handle = text(headers, "stickler-session");
@@ -142,6 +160,9 @@ impl Life {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         let mut response = Response::new(Full::from(format!("{} {} {cart} {items}", self.name, self.boot)));
+        if TELLS.contains(&self.name) {
+            response.headers_mut().insert("x-boot", HeaderValue::from(self.boot));
+        }
         let mut set = told.map(|told| format!("SHOP={told}; Path=/"));
         if uri.path() == "/browser/logout" {
             self.ledger

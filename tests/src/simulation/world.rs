@@ -213,6 +213,7 @@ impl World<'_> {
             self.ledger.note_at(now, "all", "*** has settled");
             self.is_well(now);
             self.conflicts_are_listed(now);
+            self.ledger.open().evidence.settled = Some(now);
             self.season.send_replace(Season::Calm);
         } else if now >= settled + CHECKING {
             self.ledger.violated_at(now, "liveness: clients are not done");

@@ -138,3 +138,19 @@ async fn a_session_flies_back_only_where_its_affinity_says_so_and_its_backend_st
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_backend_that_was_removed() {
+    for policy in ["reject", "wait\"\nwait_then = \"reject", "redirect\"\nredirect_to = \"https://sorry.example"] {
+        let affinity = format!("when_down = \"{policy}\"");
+        let nodes = start(3, "", "", &affinity).await;
+        let number = begin_at(&nodes, "web-1").await;
+        let text = stickler_tests::documents::with_failover(&[nodes.shops[1].address], "", "", &affinity);
+        nodes.apply(&text.replace("web-1", "web-2")).await;
+        assert_eq!(error(&visit(&nodes, 2, number).await), (503, "session-lost"), "{policy}");
+        let anew = until("the session begins anew", || async {
+            Some(visit(&nodes, 3, number).await).filter(|reply| reply.status == 200)
+        });
+        assert_eq!(anew.await.backend(), "web-2");
+    }
+}

@@ -56,7 +56,9 @@ pub(super) fn leave(
         WhenDown::Rebind | WhenDown::Wait { then: AfterWait::Rebind, .. } => true,
         WhenDown::Reject | WhenDown::Redirect(_) | WhenDown::Wait { then: AfterWait::Reject, .. } => false,
     };
-    if reason == MoveReason::BackendRestarted && !moves {
+    // What it held is gone for good, and waiting brings nothing back.
+    let lost = matches!(reason, MoveReason::BackendRestarted | MoveReason::BackendRemoved);
+    if lost && !moves {
         return match standing.footing {
             Footing::Leased => Step::End { located: *located },
             Footing::Isolated | Footing::CatchingUp => Step::Refuse(Refusal::SessionLost),
@@ -104,7 +106,8 @@ pub fn lets_go(
     (away.is_none() && standing.footing == Footing::Leased).then_some(reason)
 }
 
-/// What a request does whose backend is gone, where its affinity does not let it go to another one, or not yet.
+/// What a request does whose backend is gone, where its affinity does not let it go to another one, or not yet. One that was
+/// removed does not come back.
 pub(super) fn stay_away(
     view: &View,
     standing: &Standing,
@@ -113,6 +116,7 @@ pub(super) fn stay_away(
     reason: MoveReason,
 ) -> Option<Step> {
     match &affinity.when_down {
+        _ if reason == MoveReason::BackendRemoved => None,
         WhenDown::Rebind => None,
         WhenDown::Reject => Some(Step::Refuse(Refusal::BackendGone)),
         WhenDown::Redirect(_) => Some(Step::Refuse(Refusal::Redirected)),

@@ -44,7 +44,7 @@ pub enum Step {
         /// Why it can't stay.
         reason: MoveReason,
     },
-    /// End the session, whose backend has forgotten it, and answer [`Refusal::SessionLost`]: its affinity lets none
+    /// End the session, whose backend has forgotten it or was removed, and answer [`Refusal::SessionLost`]: its affinity lets none
     /// go on elsewhere as if nothing had been.
     End {
         /// The session.
@@ -121,7 +121,7 @@ pub enum Refusal {
     BackendGone,
     /// The same, and the affinity says where clients go meanwhile.
     Redirected,
-    /// The session's backend was started again, and the affinity lets no session go on without what it held.
+    /// The session's backend was started again or removed, and the affinity lets no session go on without what it held.
     SessionLost,
     /// The node can't reach a leader, and the affinity says to refuse.
     Isolated,

@@ -74,6 +74,11 @@ pub fn validate(
         Footing::CatchingUp => return Err(Stale),
         Footing::Leased | Footing::Isolated => {}
     }
+    // Its memory of the session went a moment ago. Whoever sent it there all the same would have nobody notice.
+    let forgotten = view.catalog.backends.get(&ticket.backend).is_some_and(|it| it.has_forgotten(routed.epoch));
+    if forgotten && standing.footing == Footing::Leased {
+        return Err(Stale);
+    }
     match view.table.get(&routed.session) {
         // The ticket comes from the leader's answer, and this node has yet to apply the entry. Once it has,
         // nothing there means that the epoch has ended so long ago that its end is forgotten.

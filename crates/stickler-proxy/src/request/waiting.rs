@@ -8,6 +8,7 @@ use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::BackendId;
 use stickler_core::lease::Footing;
 use stickler_core::routing::{Until, why_gone};
+use stickler_core::state::MoveReason;
 use stickler_core::time::ClusterTime;
 use stickler_raft::Cluster;
 use stickler_rt::Moment;
@@ -50,8 +51,12 @@ fn has_happened(cluster: &Cluster, until: Until) -> bool {
             let view = cluster.view();
             let now = view.time.max(standing.time);
             let passed = now >= until && !deliberate::active(Fault::WaitTooLong);
-            let back = why_gone(view.catalog.backends.get(&backend), now).is_none();
-            passed || back || standing.footing != Footing::Leased
+            // One that is drained or removed does not come back for this session.
+            let away = matches!(
+                why_gone(view.catalog.backends.get(&backend), now),
+                Some(MoveReason::BackendDown | MoveReason::BackendMaint)
+            );
+            passed || !away || standing.footing != Footing::Leased
         }
     }
 }

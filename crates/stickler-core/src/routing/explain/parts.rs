@@ -91,6 +91,7 @@ impl Judge<'_> {
         if home == Some(id) {
             let moves = match self.step {
                 Some(Step::Move { reason, .. }) => Some(reason),
+                // It is there, so it was not removed.
                 Some(Step::End { .. }) => Some(MoveReason::BackendRestarted),
                 _ => why_gone(Some(backend), self.now),
             };

@@ -38,7 +38,7 @@ fn step(explained: &Explained<'_>, footing: Footing) -> (&'static str, String) {
         Step::Unbound { by, mint, .. } => ("balance", unbound(explained, by, mint).to_owned()),
         Step::Place { held, .. } => ("place", placed(held).to_owned()),
         Step::Move { reason, .. } => ("move", moved(reason).to_owned()),
-        Step::End { .. } => (REFUSE, "session-lost: the backend was started again, and it ends".to_owned()),
+        Step::End { .. } => (REFUSE, "session-lost: its backend was started again or removed, and it ends".to_owned()),
         Step::Hold(until) => ("hold", held_until(until)),
         Step::Refuse(refusal) => (REFUSE, refusal.name().to_owned()),
     }
