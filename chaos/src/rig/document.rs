@@ -16,12 +16,17 @@ pub(crate) struct Door<'a> {
     pub name: &'a str,
     /// Where its requests go.
     pub path_prefix: &'a str,
+    /// The affinity's own options, `idle_timeout` among them.
+    pub options: &'a str,
     /// The affinity's tables, from `[[affinity.by]]` on.
     pub methods: &'a str,
 }
 
 /// No session expires during a run.
 const FOR_EVER: Duration = Duration::from_secs(2 * 3600);
+
+/// The same as a door's option.
+pub(crate) const NEVER_IDLE: &str = "idle_timeout = \"2h\"";
 
 impl Document {
     /// One pool behind several routes, each of which recognises sessions in another way: those of
@@ -38,11 +43,10 @@ impl Document {
 
     /// One pool behind these doors. Clients are known by what proxies of this machine say of them.
     pub(crate) fn of(doors: &[Door<'_>]) -> Self {
-        let of_one = |Door { name, path_prefix, methods }: &Door<'_>| {
+        let of_one = |Door { name, path_prefix, options, methods }: &Door<'_>| {
             format!(
-                "[[affinity]]\nname = \"{name}\"\nidle_timeout = \"{}s\"\n\n{methods}\n\n\
-                 [[route]]\nname = \"{name}\"\npath_prefix = \"{path_prefix}\"\npool = \"web\"\naffinity = \"{name}\"\n\n",
-                FOR_EVER.as_secs()
+                "[[affinity]]\nname = \"{name}\"\n{options}\n\n{methods}\n\n\
+                 [[route]]\nname = \"{name}\"\npath_prefix = \"{path_prefix}\"\npool = \"web\"\naffinity = \"{name}\"\n\n"
             )
         };
         Self {

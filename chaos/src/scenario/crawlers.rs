@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::{Scenario, ScenarioError, Stage};
 use crate::report::Report;
 use crate::rig::client::Client;
-use crate::rig::document::{Document, Door};
+use crate::rig::document::{Document, Door, NEVER_IDLE};
 use crate::rig::{Rig, RigError, Setting};
 use crate::statistics::{rate, seconds};
 
@@ -38,6 +38,7 @@ const COOKIE: &str = "STICKLER";
 const CRAWLED: Door<'static> = Door {
     name: "crawled",
     path_prefix: "/",
+    options: NEVER_IDLE,
     methods: "[[affinity.by]]\nmethod = \"cookie\"\nrecord = \"on-return\"",
 };
 

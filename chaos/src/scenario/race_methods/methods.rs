@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::rig::document::Door;
+use crate::rig::document::{Door, NEVER_IDLE};
 
 /// A method of recognition behind a route of its own.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +191,7 @@ pub(super) const ALL: [Method; 15] = [
 impl Method {
     /// Its route and affinity.
     pub(super) fn door(&self) -> Door<'static> {
-        Door { name: self.route, path_prefix: self.path, methods: self.written }
+        Door { name: self.route, path_prefix: self.path, options: NEVER_IDLE, methods: self.written }
     }
 
     /// The identifier of the client with this number, as far as somebody else than Stickler makes it.
