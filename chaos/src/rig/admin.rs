@@ -10,10 +10,10 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    ApplyDocumentRequest, Backend, HandOverRequest, ListBackendsRequest, ListKeysRequest,
-    ListSessionsRequest, MoveSessionRequest, RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest,
-    ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest, UnbindSessionRequest,
-    UnbindSessionsRequest,
+    Affinity, ApplyDocumentRequest, Backend, HandOverRequest, ListAffinitiesRequest, ListBackendsRequest,
+    ListKeysRequest, ListSessionsRequest, MoveSessionRequest, RotateKeyRequest, Session, SessionRule,
+    SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest,
+    UnbindSessionRequest, UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -119,6 +119,14 @@ impl Admin {
     pub(crate) async fn backends(&mut self) -> Result<Vec<Backend>, AdminError> {
         let reply = self.client.list_backends(within(TIMEOUT, ListBackendsRequest {})).await;
         reply.map(|reply| reply.into_inner().backends).map_err(|status| self.error(&status))
+    }
+
+    /// The affinity of this name, with what this node's replica counts of it.
+    pub(crate) async fn affinity(&mut self, name: &str) -> Result<Affinity, AdminError> {
+        let reply = self.client.list_affinities(within(TIMEOUT, ListAffinitiesRequest {})).await;
+        let affinities = reply.map_err(|status| self.error(&status))?.into_inner().affinities;
+        let found = affinities.into_iter().find(|affinity| affinity.name == name);
+        found.ok_or_else(|| self.error(&Status::not_found(format!("no affinity {name}"))))
     }
 
     /// Makes this text the cluster document. Doing it again changes nothing.

@@ -9,6 +9,7 @@ mod drain;
 mod elections;
 mod fencing;
 mod kill_all;
+mod limits;
 mod mixed;
 mod race;
 mod race_methods;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Scenario] = &[
     steady::SCENARIO,
     clocks::SCENARIO,
     crawlers::SCENARIO,
+    limits::SCENARIO,
     drain::SCENARIO,
     fencing::SCENARIO,
     dns::SCENARIO,
