@@ -146,6 +146,7 @@ impl Tally {
             | Outcome::Admin(_)
             | Outcome::Rotate(_)
             | Outcome::Marked(_)
+            | Outcome::Job(_)
             | Outcome::Noted => {}
         }
     }

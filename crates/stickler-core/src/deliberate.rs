@@ -52,12 +52,15 @@ pub enum Fault {
     WaitTooLong,
     CountNoNewSessions,
     CountKnownSessions,
+    MoveUnannounced,
+    MoveBeforeQuiet,
+    SendAnnounced,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 44] = [
+const DESCRIBED: [Described; 47] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -145,6 +148,13 @@ const DESCRIBED: [Described; 44] = [
         Fault::CountKnownSessions,
         "count-known-sessions",
         "requests of known sessions count as if each began one",
+    ),
+    (Fault::MoveUnannounced, "move-unannounced", "a job's move is not checked for its announcement"),
+    (Fault::MoveBeforeQuiet, "move-before-quiet", "a job moves sessions whose exchanges go on"),
+    (
+        Fault::SendAnnounced,
+        "send-announced",
+        "a node goes on with requests of a session that is about to move",
     ),
 ];
 

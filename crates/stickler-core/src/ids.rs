@@ -50,6 +50,10 @@ number! {
     Revision
 }
 number! {
+    /// The number of a job, counted up from 1; 0 means "none yet".
+    JobId
+}
+number! {
     /// How often a node has started on its data directory. With the directory's identity it names one
     /// process, so that a lease or a report of an earlier process is never taken for one of this.
     Incarnation

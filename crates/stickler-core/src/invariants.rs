@@ -98,7 +98,10 @@ pub fn stays_or_is_forced(before: &Binding, after: &Binding, catalog: &Catalog, 
     }
     let Cause::Moved(reason) = after.cause else { return false };
     let Some(left) = catalog.backends.get(&before.backend) else {
-        return matches!(reason, MoveReason::BackendRemoved | MoveReason::Operator | MoveReason::BackendBack);
+        return matches!(
+            reason,
+            MoveReason::BackendRemoved | MoveReason::Operator | MoveReason::BackendBack | MoveReason::Job
+        );
     };
     match (reason, left.admin) {
         (MoveReason::BackendRestarted, _) => left.has_forgotten(before.epoch),
@@ -107,7 +110,8 @@ pub fn stays_or_is_forced(before: &Binding, after: &Binding, catalog: &Catalog, 
                 catalog.backends.get(&after.backend).filter(|_| before.home.backend() == Some(after.backend));
             home.is_some_and(|home| home.takes_new() && !home.has_forgotten(before.epoch))
         }
-        (MoveReason::Operator, _) | (MoveReason::BackendMaint, AdminState::Maint) => true,
+        // Of a job's moves the judge looks at the jobs.
+        (MoveReason::Operator | MoveReason::Job, _) | (MoveReason::BackendMaint, AdminState::Maint) => true,
         (MoveReason::BackendDown, _) => left.health.verdict == Verdict::Down,
         (MoveReason::DrainDeadline, AdminState::Drain { deadline: Some(deadline) }) => deadline <= now,
         _ => false,

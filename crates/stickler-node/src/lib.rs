@@ -5,6 +5,7 @@ pub mod by_rule;
 mod claims;
 mod clients;
 mod health_checks;
+mod jobs;
 mod leaving;
 pub mod metrics;
 mod node;

@@ -13,12 +13,12 @@ use stickler_rt::{BindOptions, Outside, Shutdown, WorkerHandle};
 
 use crate::admin::{AdminListener, AdminService, BindError};
 use crate::clients::{self, ClientWorkers};
-use crate::health_checks;
 use crate::leaving as leaving_sessions;
 use crate::metrics::MetricsRegistry;
 use crate::readiness::Readiness;
 use crate::secrets::{self, SecretsFileError};
 use crate::status_server::StatusPages;
+use crate::{health_checks, jobs};
 
 /// Why a node did not start. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,7 @@ impl Node {
         metrics.observe(cluster.clone(), proxy.clone());
 
         tokio::spawn(secrets::watch(cluster.clone(), readiness.clone(), shutdown.clone()));
+        tokio::spawn(jobs::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(leaving_sessions::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(health_checks::run(cluster.clone(), proxy.clone(), shutdown.clone()));
         tokio::spawn(

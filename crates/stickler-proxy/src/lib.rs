@@ -10,6 +10,7 @@ pub mod exchange_error;
 pub mod framing;
 pub mod framing_watch;
 pub mod hold;
+pub mod hook;
 pub mod hop_by_hop;
 pub mod in_flight;
 mod places;

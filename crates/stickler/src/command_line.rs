@@ -11,6 +11,7 @@ use crate::operate::affinities::AffinityCommand;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
 use crate::operate::explain::ExplainOptions;
+use crate::operate::jobs::{JobCommand, PoolCommand};
 use crate::operate::keys::KeyCommand;
 use crate::operate::members::HandOverOptions;
 use crate::operate::sessions::SessionCommand;
@@ -77,6 +78,20 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: BackendCommand,
+    },
+    /// Look at jobs that move sessions, pause them, end them, and undo them
+    #[command(arg_required_else_help = true)]
+    Job {
+        /// What to do.
+        #[command(subcommand)]
+        command: JobCommand,
+    },
+    /// Even out the sessions of a pool
+    #[command(arg_required_else_help = true)]
+    Pool {
+        /// What to do.
+        #[command(subcommand)]
+        command: PoolCommand,
     },
     /// Look at affinities: how many sessions each has, and its heaviest keys
     #[command(arg_required_else_help = true)]

@@ -147,6 +147,15 @@ impl Session {
     }
 }
 
+/// A request that may begin a session with Stickler's cookie.
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    /// Its number among those of its node.
+    number: usize,
+    /// It carries no cookie.
+    fresh: bool,
+}
+
 /// What is asked of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
@@ -221,33 +230,40 @@ impl Client {
     }
 
     /// Notes that the next request through a node may begin a session with Stickler's cookie.
-    fn tries(&self, node: NodeId) -> Option<usize> {
-        let begins = self.kind == Kind::Own
-            && (!self.has_identifier() || self.session.record.may_have_ended(&self.shared.ledger));
-        begins.then(|| self.shared.ledger.open().evidence.tries(now(), node))
+    fn tries(&self, node: NodeId) -> Option<Asks> {
+        let fresh = !self.has_identifier();
+        let begins =
+            self.kind == Kind::Own && (fresh || self.session.record.may_have_ended(&self.shared.ledger));
+        begins.then(|| Asks { number: self.shared.ledger.open().evidence.tries(now(), node), fresh })
     }
 
     /// A client's address begins so many sessions with Stickler's cookie and no more, and who has a session goes on.
-    fn tried(&self, node: NodeId, asks: Option<usize>, reply: &std::io::Result<Reply>) {
+    fn tried(&self, node: NodeId, asks: Option<Asks>, reply: &std::io::Result<Reply>) {
         let ledger = &self.shared.ledger;
         let outcome = match reply {
             Ok(reply) if reply.status == 429 => Tried::Refused,
             // Without a record it costs nothing, and is not limited.
             Ok(reply) if reply.header("stickler-affinity") == Some("begun") => Tried::Nothing,
-            Ok(reply) if reply.status == 200 && reply.cookies().next().is_some() => Tried::Begun,
+            // A client that had one may have got another cookie of the same session.
+            Ok(reply) if reply.status == 200 && asks.is_some_and(|asks| asks.fresh) => {
+                if reply.cookies().next().is_some() { Tried::Begun } else { Tried::Nothing }
+            }
             _ => Tried::Nothing,
         };
         let Some(asks) = asks else {
             let over = self.session.record.may_have_ended(ledger);
             if outcome == Tried::Refused && self.session.record.is_known() && !over {
-                ledger.violated(format_args!("the rate: {} has a session, and node {node} refuses it", self.name));
+                ledger.violated(format_args!(
+                    "the rate: {} has a session, and node {node} refuses it",
+                    self.name
+                ));
             }
             return;
         };
         if outcome == Tried::Refused {
             ledger.count("new sessions over the rate");
         }
-        let tried = ledger.open().evidence.tried(now(), node, asks, outcome, NEW_SESSIONS);
+        let tried = ledger.open().evidence.tried(now(), node, asks.number, outcome, NEW_SESSIONS);
         if let Err(broken) = tried {
             ledger.violated(broken);
         }

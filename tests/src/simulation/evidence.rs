@@ -336,7 +336,8 @@ impl Evidence {
             Tried::Refused => {
                 // Clocks may differ from each other in rate by five in a hundred.
                 let from = asked.saturating_sub(period * 21 / 20);
-                let others = tries.iter().filter(|one| one.answered >= from && one.asked <= at).count() as u64 - 1;
+                let others =
+                    tries.iter().filter(|one| one.answered >= from && one.asked <= at).count() as u64 - 1;
                 if others >= most {
                     return Ok(());
                 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stickler_core::document::cluster::{WhenDown, WhenFull};
-use stickler_core::ids::{LogIndex, NodeId};
+use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, ReportedHealth, SessionKey, Verdict, View,
+    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, ReportedHealth, SessionKey, Verdict,
+    View,
 };
 
 use super::ledger::{Ledger, now};
@@ -201,7 +202,7 @@ impl Judge {
         }
         for (id, backend) in &view.catalog.backends {
             let Some(before) = self.catalog.backends.get(id) else { continue };
-            self.life(view, before, backend);
+            self.life(view, before, (*id, backend));
             if before.health.verdict == Verdict::Down || backend.health.verdict != Verdict::Down {
                 continue;
             }
@@ -220,11 +221,20 @@ impl Judge {
 
 impl Judge {
     /// A backend is in another life on the word of a majority of the voters.
-    fn life(&self, view: &View, before: &BackendRecord, after: &BackendRecord) {
+    fn life(&self, view: &View, before: &BackendRecord, (id, after): (BackendId, &BackendRecord)) {
         if before.health.instance == after.health.instance {
             return;
         }
         self.ledger.count("lives judged");
+        // What was bound there before is lost, and everybody is to know.
+        let bound = self.bindings.values().filter(|it| it.backend == id && it.changed_at <= self.applied);
+        let kept = bound.filter(|binding| binding.epoch > after.health.forgotten).count();
+        if before.health.instance.is_some() && kept > 0 {
+            self.ledger.violated(format_args!(
+                "failover: {} has begun life {:?}, and {kept} sessions of its last one count as if it had them",
+                after.name, after.health.instance
+            ));
+        }
         let says = |report: &&ReportedHealth| report.finding.instance == after.health.instance;
         let words = after.health.reports.values().filter(says).count();
         let early = before.health.reports.values().filter(says).count();

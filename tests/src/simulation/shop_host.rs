@@ -53,7 +53,14 @@ impl ShopHost {
     /// A shop that has never run.
     #[must_use]
     pub fn new(name: &'static str, seed: Seed, ledger: Ledger) -> Self {
-        Self { name, seed, ledger, boots: Mutex::new(0), alive: watch::Sender::new(true), drains: Arc::default() }
+        Self {
+            name,
+            seed,
+            ledger,
+            boots: Mutex::new(0),
+            alive: watch::Sender::new(true),
+            drains: Arc::default(),
+        }
     }
 
     /// Lets the process die, or start again.

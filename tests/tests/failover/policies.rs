@@ -141,7 +141,9 @@ async fn a_session_flies_back_only_where_its_affinity_says_so_and_its_backend_st
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_backend_that_was_removed() {
-    for policy in ["reject", "wait\"\nwait_then = \"reject", "redirect\"\nredirect_to = \"https://sorry.example"] {
+    for policy in
+        ["reject", "wait\"\nwait_then = \"reject", "redirect\"\nredirect_to = \"https://sorry.example"]
+    {
         let affinity = format!("when_down = \"{policy}\"");
         let nodes = start(3, "", "", &affinity).await;
         let number = begin_at(&nodes, "web-1").await;

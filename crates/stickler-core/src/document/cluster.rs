@@ -219,7 +219,7 @@ pub enum WhenFull {
 }
 
 /// So many at once, and as many again in each period after that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rate {
     /// How many, at least 1.
     pub most: u32,

@@ -103,6 +103,13 @@ pub enum Until {
     Epoch(Epoch),
     /// The node holds a lease again, or knows that it is isolated.
     Footing,
+    /// The session's move, which is announced, is made or taken back.
+    Moved {
+        /// The session.
+        session: SessionKey,
+        /// The epoch that is to end.
+        epoch: Epoch,
+    },
     /// The session's backend is back, or this cluster time has come.
     Back {
         /// The backend.
@@ -211,6 +218,13 @@ pub fn decide_located(
     }
     if let Some(reason) = why_leaves(view, standing, affinity, &located.binding) {
         return leave(view, standing, affinity, located, reason);
+    }
+    let (session, epoch) = (located.session, located.binding.epoch);
+    if standing.footing == Footing::Leased
+        && view.jobs.is_announced(session, epoch)
+        && !deliberate::active(Fault::SendAnnounced)
+    {
+        return Step::Hold(Until::Moved { session, epoch });
     }
     let settled = located.usable_from <= standing.stable || deliberate::active(Fault::RouteBeforeStable);
     if standing.footing == Footing::Leased && !settled {

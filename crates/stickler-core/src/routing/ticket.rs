@@ -75,8 +75,16 @@ pub fn validate(
         Footing::Leased | Footing::Isolated => {}
     }
     // Its memory of the session went a moment ago. Whoever sent it there all the same would have nobody notice.
-    let forgotten = view.catalog.backends.get(&ticket.backend).is_some_and(|it| it.has_forgotten(routed.epoch));
+    let forgotten =
+        view.catalog.backends.get(&ticket.backend).is_some_and(|it| it.has_forgotten(routed.epoch));
     if forgotten && standing.footing == Footing::Leased {
+        return Err(Stale);
+    }
+    // About to move: this node may have said already that nothing goes on by this epoch.
+    if standing.footing == Footing::Leased
+        && view.jobs.is_announced(routed.session, routed.epoch)
+        && !deliberate::active(Fault::SendAnnounced)
+    {
         return Err(Stale);
     }
     match view.table.get(&routed.session) {

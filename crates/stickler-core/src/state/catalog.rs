@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conflicts::Conflicts;
 use super::marks::Mark;
-use super::record::Binding;
+use super::record::{Binding, Cause, MoveReason};
 use super::ring::Ring;
 use super::verdict::Health;
 use crate::deliberate::{self, Fault};
@@ -196,7 +196,9 @@ impl Catalog {
     /// The backend that a session had to leave, if it takes sessions and still has what it held of this one.
     #[must_use]
     pub fn may_go_home(&self, binding: &Binding) -> Option<BackendId> {
-        let home = binding.home.backend().filter(|home| *home != binding.backend)?;
+        // A job's move is for good, or until it is undone.
+        let left = binding.home.backend().filter(|_| binding.cause != Cause::Moved(MoveReason::Job));
+        let home = left.filter(|home| *home != binding.backend)?;
         let record = self.backends.get(&home)?;
         let takes = record.takes_new() || deliberate::active(Fault::ReturnTooEarly);
         (takes && !record.has_forgotten(binding.epoch)).then_some(home)

@@ -3,14 +3,17 @@
 //! Every command carries its precondition (an epoch, a revision, a report number, or the index that its
 //! proposer had seen), so that a retry after an unknown outcome can't hit a newer session.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::jobs::{AtDeadline, Work};
 use super::record::{MoveReason, SessionKey};
 use super::verdict::Finding;
 use crate::affinity::sealing::SealingKeyId;
-use crate::document::cluster::ClusterDocument;
+use crate::document::cluster::{ClusterDocument, Rate};
 use crate::ids::{
-    AffinityId, BackendId, ClusterId, Epoch, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
+    AffinityId, BackendId, ClusterId, Epoch, Incarnation, JobId, KeyHash, LogIndex, NodeId, PoolId, Revision,
 };
 use crate::secrets::KeptSecret;
 use crate::time::ClusterTime;
@@ -65,6 +68,16 @@ pub enum Command {
     NotBefore(NotBefore),
     /// Report what a node served while it was cut off.
     ServedIsolated(ServedIsolated),
+    /// Begin a job.
+    StartJob(StartJob),
+    /// Pause a job, let it go on, or end it.
+    ChangeJob(ChangeJob),
+    /// Announce that sessions are about to move.
+    Announce(Announce),
+    /// Take that back.
+    Withdraw(Withdraw),
+    /// Report that a node holds the requests of announced sessions, and that none of theirs goes on.
+    Quiet(Quiet),
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
@@ -275,4 +288,92 @@ pub struct Served {
     pub backend: BackendId,
     /// How many there were.
     pub requests: u64,
+}
+
+/// Begin a job, if the newest one is still this one. See [`Job`](super::Job) for what the fields mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartJob {
+    /// The newest job that the operator saw; 0 for none.
+    pub expected: JobId,
+    /// What is to be done.
+    pub work: Work,
+    /// In which pool; of a rebalance alone.
+    pub pool: Option<PoolId>,
+    /// Sessions of this affinity alone.
+    pub affinity: Option<AffinityId>,
+    /// How fast.
+    pub rate: Rate,
+    /// How long the requests of a session are held.
+    pub hold: Duration,
+    /// How long from now on it may take.
+    pub deadline: Option<Duration>,
+    /// What becomes of sessions that are left then.
+    pub at_deadline: AtDeadline,
+    /// Who is told of each session before it moves.
+    pub hook: Option<String>,
+}
+
+/// Change a job's state, if its revision is still this one and it is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeJob {
+    /// The job.
+    pub job: JobId,
+    /// The revision that the proposer saw.
+    pub expected: Revision,
+    /// What becomes of it.
+    pub change: JobChange,
+}
+
+/// What becomes of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobChange {
+    /// It rests.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// An operator ends it.
+    Cancel,
+    /// It has done what it could.
+    Finish {
+        /// Sessions that are left.
+        left: u64,
+    },
+}
+
+/// Announce that sessions are about to move, each if it still has this epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// The job.
+    pub job: JobId,
+    /// The sessions.
+    pub sessions: Vec<(SessionKey, Epoch)>,
+}
+
+/// Take announced moves back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    /// The job.
+    pub job: JobId,
+    /// The sessions.
+    pub sessions: Vec<(SessionKey, Epoch)>,
+    /// Why.
+    pub why: Withdrawn,
+}
+
+/// Why an announced move was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Withdrawn {
+    /// An exchange went on for too long.
+    NotQuiet,
+    /// The application did not take its state out.
+    HookFailed,
+}
+
+/// A node holds the requests of these sessions, whose moves are announced, and no exchange of theirs goes on there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// The node.
+    pub node: NodeId,
+    /// The sessions.
+    pub sessions: Vec<(SessionKey, Epoch)>,
 }

@@ -11,6 +11,7 @@ mod counts;
 mod deadlines;
 mod hash;
 mod idle;
+mod jobs;
 mod lifetime;
 mod marks;
 mod memory;
@@ -34,6 +35,7 @@ pub use conflicts::{Conflict, Conflicts};
 pub use counts::Counts;
 pub use deadlines::{Deadlines, deadline, unreported};
 pub use hash::digest;
+pub use jobs::{Announced, AtDeadline, Job, JobState, Jobs, MOST_ANNOUNCED, Work};
 pub use marks::{Mark, RETURN_WINDOW};
 pub use outcome::*;
 pub use record::*;
@@ -69,6 +71,7 @@ pub struct State {
     /// The last epoch that was drawn.
     epoch: Epoch,
     catalog: Arc<Catalog>,
+    jobs: Arc<Jobs>,
     table: Arc<BindingTable>,
     /// Hash of all records.
     records: HashSum,
@@ -132,6 +135,7 @@ impl State {
             epoch: self.epoch,
             stable: self.stable,
             catalog: Arc::clone(&self.catalog),
+            jobs: Arc::clone(&self.jobs),
             table: Arc::clone(&self.table),
             counts: Arc::clone(&self.counts),
             deadlines: Arc::clone(&self.deadlines),
@@ -159,6 +163,11 @@ impl State {
             Command::RotateKey(rotate) => Outcome::Rotate(self.rotate_key(rotate)),
             Command::NotBefore(wanted) => Outcome::Marked(self.not_before(wanted)),
             Command::ServedIsolated(report) => self.served_isolated(report),
+            Command::StartJob(start) => Outcome::Job(self.start_job(start)),
+            Command::ChangeJob(change) => Outcome::Job(self.change_job(change)),
+            Command::Announce(announce) => self.announce(announce),
+            Command::Withdraw(withdraw) => self.withdraw(withdraw),
+            Command::Quiet(quiet) => self.quiet(quiet),
         }
     }
 
@@ -181,6 +190,7 @@ impl State {
             Record::Alias(alias) => self.deadlines.schedule(session, alias.until),
             Record::Ended(ended) => self.ended.note(session, &ended),
         }
+        self.unannounce(session, &record);
         self.table.put(&mut self.records, session, record);
     }
 

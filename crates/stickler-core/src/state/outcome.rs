@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Binding, SessionKey};
 use crate::affinity::sealing::SealingKeyId;
-use crate::ids::{Epoch, Revision};
+use crate::ids::{Epoch, JobId, Revision};
 use crate::time::ClusterTime;
 
 /// One for each command, in the command's order.
@@ -25,6 +25,21 @@ pub enum Outcome {
     Rotate(RotateOutcome),
     /// Of a mark.
     Marked(MarkOutcome),
+    /// Of a job that was begun or changed.
+    Job(JobOutcome),
+}
+
+/// Of a job that was begun or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobOutcome {
+    /// Done, to this job.
+    Done(JobId),
+    /// Somebody was faster, or it is over: look at this job, and try again.
+    Changed(JobId),
+    /// This job is at work in the same pool: wait for it, or cancel it.
+    Busy(JobId),
+    /// There is no such backend, pool or job, or they are of different pools: look them up with `backend list`.
+    Unknown,
 }
 
 /// Of a bind.

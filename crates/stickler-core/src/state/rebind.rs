@@ -5,10 +5,10 @@ use super::bind::NoChoice;
 use super::catalog::{AdminState, BackendRecord};
 use super::command::Rebind;
 use super::outcome::{RebindOutcome, RebindRefusal};
-use super::record::{Binding, Cause, Home, MoveReason, Record};
+use super::record::{Binding, Cause, Home, MoveReason, Record, SessionKey};
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::WhenBack;
-use crate::ids::{AffinityId, BackendId, LogIndex, PoolId};
+use crate::ids::{BackendId, LogIndex, PoolId};
 
 impl State {
     pub(super) fn rebind(&mut self, rebind: &Rebind) -> RebindOutcome {
@@ -18,7 +18,7 @@ impl State {
         if binding.epoch != rebind.epoch && !deliberate::active(Fault::MoveWithoutEpoch) {
             return RebindOutcome::Superseded(binding);
         }
-        if !self.holds(rebind.reason, rebind.session.affinity, &binding)
+        if !self.holds(rebind.reason, rebind.session, &binding)
             && !deliberate::active(Fault::MoveWithoutReason)
         {
             return RebindOutcome::Refused(RebindRefusal::ReasonDoesNotHold);
@@ -39,12 +39,15 @@ impl State {
             ..binding
         };
         self.put(rebind.session, Record::Binding(moved));
+        if rebind.reason == MoveReason::Job {
+            self.count_job_move(binding.pool, moved.epoch);
+        }
         RebindOutcome::Moved(moved)
     }
 
     /// Whether the replicated state bears out why a session is to leave its backend.
     #[must_use]
-    fn holds(&self, reason: MoveReason, affinity: AffinityId, binding: &Binding) -> bool {
+    fn holds(&self, reason: MoveReason, session: SessionKey, binding: &Binding) -> bool {
         let record = self.catalog.backends.get(&binding.backend);
         match reason {
             MoveReason::BackendRemoved => record.is_none(),
@@ -56,9 +59,11 @@ impl State {
             MoveReason::Operator => true,
             MoveReason::BackendRestarted => record.is_some_and(|record| record.has_forgotten(binding.epoch)),
             MoveReason::BackendBack => {
-                let returns = self.catalog.affinity(affinity).is_some_and(|it| it.when_back == WhenBack::Return);
+                let policy = self.catalog.affinity(session.affinity);
+                let returns = policy.is_some_and(|policy| policy.when_back == WhenBack::Return);
                 returns && self.catalog.may_go_home(binding).is_some()
             }
+            MoveReason::Job => self.moves_by_job(session, binding),
         }
     }
 
@@ -67,7 +72,10 @@ impl State {
     fn home_after(&self, reason: MoveReason, binding: &Binding) -> Home {
         match reason {
             MoveReason::BackendDown | MoveReason::BackendMaint | MoveReason::DrainDeadline => {
-                let home = binding.home.backend().unwrap_or(binding.backend);
+                // Where a job has moved it, it is at home.
+                let by_job = binding.cause == Cause::Moved(MoveReason::Job);
+                let left = binding.home.backend().filter(|_| !by_job);
+                let home = left.unwrap_or(binding.backend);
                 let record = self.catalog.backends.get(&home);
                 if record.is_some_and(|record| !record.has_forgotten(binding.epoch)) {
                     Home::at(home)
@@ -75,7 +83,10 @@ impl State {
                     Home::NONE
                 }
             }
-            MoveReason::BackendRemoved
+            // For whoever undoes the job.
+            MoveReason::Job if self.remembers_home(binding.pool) => Home::at(binding.backend),
+            MoveReason::Job
+            | MoveReason::BackendRemoved
             | MoveReason::Operator
             | MoveReason::BackendRestarted
             | MoveReason::BackendBack => Home::NONE,
@@ -95,6 +106,12 @@ impl State {
             (MoveReason::BackendBack, _) => match binding.home.backend() {
                 Some(home) => self.named_successor(pool, home, binding.backend),
                 None => Err(RebindRefusal::ReasonDoesNotHold),
+            },
+            (MoveReason::Job, candidate) => match self.destination(binding, candidate) {
+                Some(named) => self.named_successor(pool, named, binding.backend),
+                None => self
+                    .place(pool, rebind.session, candidate, Some(binding.backend))
+                    .map_err(RebindRefusal::from),
             },
             // It begins anew where it was: what was begun there since then is not torn away, and the load stays even.
             (MoveReason::BackendRestarted, _) if self.takes_new(binding.backend) => Ok(binding.backend),

@@ -135,6 +135,8 @@ pub enum MoveReason {
     BackendRestarted,
     /// The backend that the session had to leave is up again, and its affinity says to go back.
     BackendBack,
+    /// A job that an operator has begun moved it.
+    Job,
 }
 
 impl Record {

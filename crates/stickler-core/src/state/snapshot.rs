@@ -13,6 +13,7 @@ use super::catalog::Catalog;
 use super::counts::Counts;
 use super::hash::{HashSum, digest};
 use super::idle::IdleOrder;
+use super::jobs::Jobs;
 use super::memory::EndedMemory;
 use super::record::{Record, SessionKey};
 use super::table::{BindingTable, SnapshotSuperseded, TableSnapshot};
@@ -37,6 +38,8 @@ pub struct SnapshotHeader {
     pub epoch: Epoch,
     /// Document, ids and backends.
     pub catalog: Arc<Catalog>,
+    /// Jobs, and the sessions that are about to move.
+    pub jobs: Arc<Jobs>,
     /// How many records follow.
     pub records: u64,
     /// The sum of the records' hashes.
@@ -78,6 +81,7 @@ impl Hash for SnapshotHeader {
         (self.applied, self.time, self.stable, self.forgotten, self.epoch, self.records, self.records_hash)
             .hash(hasher);
         self.catalog.hash_into(hasher);
+        self.jobs.hash(hasher);
     }
 }
 
@@ -111,6 +115,7 @@ impl State {
             forgotten: self.forgotten,
             epoch: self.epoch,
             catalog: Arc::clone(&self.catalog),
+            jobs: Arc::clone(&self.jobs),
             records: self.table.len() as u64,
             records_hash: self.records.value(),
         }
@@ -128,6 +133,7 @@ impl State {
             forgotten: header.forgotten,
             epoch: header.epoch,
             catalog: Arc::clone(&header.catalog),
+            jobs: Arc::clone(&header.jobs),
             table: Arc::new(BindingTable::new()),
             records: HashSum::default(),
             counts: Arc::new(counts),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::deadlines::Deadlines;
+use super::jobs::Jobs;
 use super::outcome::BindRefusal;
 use super::record::{Binding, Record, SessionKey};
 use super::room::lacks_room;
@@ -30,6 +31,8 @@ pub struct View {
     pub stable: LogIndex,
     /// Document, ids and backends.
     pub catalog: Arc<Catalog>,
+    /// Jobs, and the sessions that are about to move.
+    pub jobs: Arc<Jobs>,
     /// The bindings.
     pub table: Arc<BindingTable>,
     /// Bound sessions by backend and affinity.

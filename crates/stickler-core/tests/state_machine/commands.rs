@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use stickler_core::document::cluster::{Balance, WhenBack, WhenFull};
 use stickler_core::ids::{BackendId, LogIndex};
 use stickler_core::state::{
-    AdminState, Bind, BindOutcome, BindRefusal, Binding, Command, Expire, MoveReason, Origin, Outcome,
-    Rebind, RebindOutcome, Record, SessionKey, Touch, Unbind, UnbindOutcome, Verdict,
+    AdminState, AtDeadline, Bind, BindOutcome, BindRefusal, Binding, Cause, Command, Expire, JobState,
+    MoveReason, Origin, Outcome, Rebind, RebindOutcome, Record, SessionKey, Touch, Unbind, UnbindOutcome,
+    Verdict, Work,
 };
 
 use crate::config;
@@ -193,12 +194,42 @@ fn check_rebind(applied: &Applied, rebind: &Rebind, outcome: &RebindOutcome) {
         assert!(left.health.forgotten < binding.epoch, "it began anew for good");
         assert!(stays || !applied.takes_new(before.backend));
     }
+    if rebind.reason == MoveReason::Job {
+        check_job_move(applied, rebind, &before);
+    }
     check_home(applied, rebind, (&before, binding));
     assert_eq!(binding.pool, catalog.backends[&binding.backend].pool);
     assert!(binding.pool == before.pool || catalog.pool(before.pool).is_none(), "left its pool");
     if rebind.reason == MoveReason::Operator {
         assert_eq!(rebind.candidate, Some(binding.backend));
     }
+}
+
+/// A job moves what is announced, or what is left when its time is over; and it counts that.
+fn check_job_move(applied: &Applied, rebind: &Rebind, before: &Binding) {
+    let jobs = &applied.view_before.jobs;
+    let (id, job) = jobs.in_pool(before.pool).expect("a job is at work in the pool");
+    assert_eq!(job.state, JobState::Running);
+    let late = job.is_late(applied.view.time) && job.at_deadline == AtDeadline::Move;
+    let left = late && job.concerns(rebind.session, before);
+    assert!(jobs.is_announced(rebind.session, before.epoch) || left, "nobody was told");
+    let after = &applied.view.jobs;
+    assert_eq!(after.jobs[&id].moved, job.moved + 1);
+    assert!(!after.announced.contains_key(&rebind.session));
+}
+
+/// What is announced is bound by the epoch that is to end, and one job at a time is at work in a pool.
+fn check_jobs(applied: &Applied) {
+    let jobs = &applied.view.jobs;
+    for (session, announced) in &jobs.announced {
+        let binding = live(&applied.after, *session).expect("what is announced is bound");
+        assert_eq!(binding.epoch, announced.epoch);
+        assert_eq!(jobs.jobs[&announced.job].state, JobState::Running);
+    }
+    let at_work = jobs.jobs.values().filter(|job| !job.is_over());
+    let pools: Vec<_> = at_work.map(|job| job.pool).collect();
+    let different: std::collections::BTreeSet<_> = pools.iter().collect();
+    assert_eq!(pools.len(), different.len(), "two jobs in one pool");
 }
 
 /// A session goes back to where it had to leave from, and to nothing else.
@@ -210,7 +241,8 @@ fn check_home(applied: &Applied, rebind: &Rebind, (before, after): (&Binding, &B
     };
     let home = match rebind.reason {
         MoveReason::BackendDown | MoveReason::BackendMaint | MoveReason::DrainDeadline => {
-            kept(before.home.backend().unwrap_or(before.backend))
+            let by_job = before.cause == Cause::Moved(MoveReason::Job);
+            kept(before.home.backend().filter(|_| !by_job).unwrap_or(before.backend))
         }
         MoveReason::BackendBack => {
             assert_eq!(Some(after.backend), before.home.backend().and_then(kept), "it was not its home");
@@ -218,6 +250,10 @@ fn check_home(applied: &Applied, rebind: &Rebind, (before, after): (&Binding, &B
             assert_eq!(policy.when_back, WhenBack::Return);
             None
         }
+        MoveReason::Job => match applied.view_before.jobs.in_pool(before.pool).unwrap().1.work {
+            Work::Evacuate { .. } | Work::Rebalance { .. } => Some(before.backend),
+            Work::Undo { .. } => None,
+        },
         MoveReason::BackendRemoved | MoveReason::Operator | MoveReason::BackendRestarted => None,
     };
     assert_eq!(after.home.backend(), home);
@@ -280,6 +316,7 @@ fn check_expire(applied: &Applied, expire: &Expire) {
 }
 
 fn check(_: &World, applied: &Applied) {
+    check_jobs(applied);
     let Entry::Batch(batch) = &applied.entry else { return applied.changed_only(&[]) };
     assert_eq!(batch.commands.len(), applied.outcomes.len());
     let Some(command) = batch.commands.first() else { return applied.changed_only(&[]) };
@@ -289,9 +326,10 @@ fn check(_: &World, applied: &Applied) {
         (Command::Unbind(unbind), Outcome::Unbind(outcome)) => check_unbind(applied, unbind, *outcome),
         (Command::Touch(touch), Outcome::Noted) => check_touch(applied, touch),
         (Command::Expire(expire), Outcome::Noted) => check_expire(applied, expire),
-        (_, Outcome::Noted | Outcome::Admin(_) | Outcome::Rotate(_) | Outcome::Marked(_)) => {
-            applied.changed_only(&[])
-        }
+        (
+            _,
+            Outcome::Noted | Outcome::Admin(_) | Outcome::Rotate(_) | Outcome::Marked(_) | Outcome::Job(_),
+        ) => applied.changed_only(&[]),
         (command, outcome) => panic!("{outcome:?} is no outcome of {command:?}"),
     }
 }

@@ -10,6 +10,7 @@ mod documents;
 mod evictions;
 mod explanations;
 mod invariants;
+mod jobs;
 mod lifetimes;
 mod marks;
 mod moves;

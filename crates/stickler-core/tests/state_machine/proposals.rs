@@ -1,11 +1,15 @@
 //! What the small numbers of an action mean in a world's present state.
 
+use std::time::Duration;
 use stickler_core::affinity::sealing::SealingKeyId;
-use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId, PoolId, Revision};
+
+use stickler_core::document::cluster::Rate;
+use stickler_core::ids::{BackendId, Epoch, JobId, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    Admin, ApplyDocument, Bind, Command, Expire, Finding, MoveReason, NotBefore, Origin, Rebind, Report,
-    RotateKey, SessionKey, SetAdmin, Suspect, Touch, Unbind, Use,
+    Admin, Announce, ApplyDocument, AtDeadline, Bind, ChangeJob, Command, Expire, Finding, JobChange,
+    MoveReason, NotBefore, Origin, Quiet, Rebind, Report, RotateKey, SessionKey, SetAdmin, StartJob, Suspect,
+    Touch, Unbind, Use, Withdraw, Withdrawn, Work,
 };
 
 use crate::documents::document;
@@ -66,6 +70,7 @@ impl World {
                     MoveReason::Operator,
                     MoveReason::BackendRestarted,
                     MoveReason::BackendBack,
+                    MoveReason::Job,
                 ][usize::from(reason)];
                 let candidate = (candidate % 3 > 0).then(|| self.pick_backend(candidate));
                 Command::Rebind(Rebind { session, epoch: self.epoch(session, wrong), reason, candidate })
@@ -126,6 +131,29 @@ impl World {
                 backend: (backend % 3 > 0).then(|| self.pick_backend(backend)),
                 age: age.into(),
             }),
+            Action::StartJob { work, backend, to, wrong } => self.start_job(work, backend, to, wrong),
+            Action::ChangeJob { which, change, wrong } => {
+                let jobs: Vec<_> = view.jobs.jobs.iter().collect();
+                let (id, job) = jobs.get(usize::from(which) % jobs.len().max(1))?;
+                let change =
+                    [JobChange::Pause, JobChange::Resume, JobChange::Cancel, JobChange::Finish { left: 1 }]
+                        [usize::from(change)];
+                let expected = wrong_revision(job.revision, wrong);
+                Command::ChangeJob(ChangeJob { job: **id, expected, change })
+            }
+            Action::Announce { wrong } => {
+                let sessions = records(&view).into_iter();
+                let sessions = sessions.map(|(session, _)| (session, self.epoch(session, wrong))).collect();
+                Command::Announce(Announce { job: view.jobs.last, sessions })
+            }
+            Action::Withdraw => {
+                let sessions = view.jobs.announced.iter().map(|(session, it)| (*session, it.epoch)).collect();
+                Command::Withdraw(Withdraw { job: view.jobs.last, sessions, why: Withdrawn::NotQuiet })
+            }
+            Action::Quiet { node } => {
+                let sessions = view.jobs.announced.iter().map(|(session, it)| (*session, it.epoch)).collect();
+                Command::Quiet(Quiet { node: NodeId(node.into()), sessions })
+            }
             Action::Answer { node: Some(node), backend, drains, life } => {
                 let backend = self.pick_backend(backend);
                 self.find(NodeId(u64::from(node)), backend, answer(drains, life))
@@ -134,6 +162,32 @@ impl World {
             | Action::Verdict { .. }
             | Action::Voters { .. }
             | Action::Again { .. } => return None,
+        })
+    }
+
+    fn start_job(&self, work: u8, backend: u8, to: u8, wrong: bool) -> Command {
+        let view = self.state.view();
+        let work = match work {
+            0 => Work::Evacuate {
+                backend: self.pick_backend(backend),
+                to: (to % 2 > 0).then(|| self.pick_backend(to)),
+            },
+            1 => Work::Rebalance { most: u64::from(to) },
+            _ => Work::Undo {
+                of: JobId(view.jobs.last.0.saturating_sub(u64::from(to % 3))),
+                epochs: Default::default(),
+            },
+        };
+        Command::StartJob(StartJob {
+            expected: JobId(view.jobs.last.0 + u64::from(wrong)),
+            work,
+            pool: view.catalog.pools.first().copied(),
+            affinity: (backend % 4 == 0).then(|| self.affinities[0]),
+            rate: Rate { most: 10, period: Duration::from_secs(1) },
+            hold: Duration::from_secs(1),
+            deadline: (to % 3 == 0).then_some(Duration::from_secs(2)),
+            at_deadline: if to % 2 == 0 { AtDeadline::Move } else { AtDeadline::Skip },
+            hook: None,
         })
     }
 

@@ -79,6 +79,26 @@ pub enum Action {
         backend: u8,
         age: u16,
     },
+    StartJob {
+        work: u8,
+        backend: u8,
+        to: u8,
+        wrong: bool,
+    },
+    ChangeJob {
+        which: u8,
+        change: u8,
+        wrong: bool,
+    },
+    /// Every session that the newest job is about.
+    Announce {
+        wrong: bool,
+    },
+    /// All that are announced.
+    Withdraw,
+    Quiet {
+        node: u8,
+    },
     /// An earlier command once more.
     Again {
         which: u16,
@@ -116,7 +136,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(session, backend, behind)| Action::Adopt { session, backend, behind }),
         8 => (session(), session(), wrong())
             .prop_map(|(session, from, wrong)| Action::Inherit { session, from, wrong }),
-        12 => (session(), 0..7u8, any::<u8>(), wrong())
+        12 => (session(), 0..8u8, any::<u8>(), wrong())
             .prop_map(|(session, reason, candidate, wrong)| Action::Rebind { session, reason, candidate, wrong }),
         8 => (session(), wrong()).prop_map(|(session, wrong)| Action::Unbind { session, wrong }),
         4 => (session(), any::<u16>(), wrong())
@@ -136,6 +156,13 @@ fn action() -> impl Strategy<Value = Action> {
         3 => wrong().prop_map(|wrong| Action::RotateKey { wrong }),
         1 => (any::<u8>(), any::<u8>(), any::<u16>())
             .prop_map(|(affinity, backend, age)| Action::NotBefore { affinity, backend, age }),
+        4 => (0..3u8, any::<u8>(), any::<u8>(), wrong())
+            .prop_map(|(work, backend, to, wrong)| Action::StartJob { work, backend, to, wrong }),
+        2 => (any::<u8>(), 0..4u8, wrong())
+            .prop_map(|(which, change, wrong)| Action::ChangeJob { which, change, wrong }),
+        5 => wrong().prop_map(|wrong| Action::Announce { wrong }),
+        1 => Just(Action::Withdraw),
+        2 => (1..=3u8).prop_map(|node| Action::Quiet { node }),
         10 => any::<u16>().prop_map(|which| Action::Again { which }),
     ]
 }

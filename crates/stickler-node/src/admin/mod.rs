@@ -7,6 +7,7 @@ mod changes;
 mod conflicts;
 mod connection;
 mod explain;
+mod jobs;
 mod keys;
 mod listener;
 mod replies;
@@ -19,14 +20,15 @@ use std::time::Duration;
 use stickler_core::lease::Footing;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ExplainReply, ExplainRequest,
-    HandOverReply, HandOverRequest, ListAffinitiesReply, ListAffinitiesRequest, ListBackendsReply,
-    ListBackendsRequest, ListConflictsReply, ListConflictsRequest, ListHeaviestKeysReply,
-    ListHeaviestKeysRequest, ListKeysReply, ListKeysRequest, ListMembersReply, ListMembersRequest,
-    ListSessionsReply, ListSessionsRequest, MoveSessionReply, MoveSessionRequest, MoveSessionsRequest,
-    Receipt, RotateKeyReply, RotateKeyRequest, Session, SessionsProgress, SetBackendAdminReply,
-    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StatusReply,
-    StatusRequest, UnbindSessionReply, UnbindSessionRequest, UnbindSessionsRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ChangeJobReply, ChangeJobRequest,
+    ExplainReply, ExplainRequest, HandOverReply, HandOverRequest, ListAffinitiesReply, ListAffinitiesRequest,
+    ListBackendsReply, ListBackendsRequest, ListConflictsReply, ListConflictsRequest, ListHeaviestKeysReply,
+    ListHeaviestKeysRequest, ListJobsReply, ListJobsRequest, ListKeysReply, ListKeysRequest,
+    ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply,
+    MoveSessionRequest, MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session,
+    SessionsProgress, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
+    ShowSessionRequest, StartJobReply, StartJobRequest, StatusReply, StatusRequest, UnbindSessionReply,
+    UnbindSessionRequest, UnbindSessionsRequest,
 };
 use stickler_proxy::request::Proxy;
 use stickler_raft::Cluster;
@@ -282,6 +284,30 @@ impl Admin for AdminService {
         request: Request<AwaitReceiptRequest>,
     ) -> Result<Response<Receipt>, Status> {
         session_changes::await_receipt(&self.cluster, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn start_job(&self, request: Request<StartJobRequest>) -> Result<Response<StartJobReply>, Status> {
+        let caller = caller(&request);
+        jobs::start(&self.cluster, caller, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn list_jobs(&self, _request: Request<ListJobsRequest>) -> Result<Response<ListJobsReply>, Status> {
+        let permit = self.listing()?;
+        let (cluster, now) = (self.cluster.clone(), replies::time(&self.cluster));
+        let listing = tokio::task::spawn_blocking(move || {
+            let listed = jobs::list(&cluster.view(), now);
+            drop(permit);
+            listed
+        });
+        listing.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn change_job(
+        &self,
+        request: Request<ChangeJobRequest>,
+    ) -> Result<Response<ChangeJobReply>, Status> {
+        let caller = caller(&request);
+        jobs::change(&self.cluster, caller, request.get_ref()).await.map(Response::new)
     }
 
     async fn list_keys(&self, _request: Request<ListKeysRequest>) -> Result<Response<ListKeysReply>, Status> {

@@ -171,6 +171,7 @@ pub(super) const fn cause(cause: Cause) -> &'static str {
         Cause::Moved(MoveReason::Operator) => "moved: by an operator",
         Cause::Moved(MoveReason::BackendRestarted) => "moved: backend restarted",
         Cause::Moved(MoveReason::BackendBack) => "moved: backend back",
+        Cause::Moved(MoveReason::Job) => "moved: by a job",
     }
 }
 

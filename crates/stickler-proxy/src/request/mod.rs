@@ -13,6 +13,7 @@ mod node;
 mod observe;
 mod observed;
 mod own_cookie;
+mod quiet;
 mod reveal;
 mod source;
 mod steps;

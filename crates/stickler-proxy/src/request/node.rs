@@ -10,6 +10,7 @@ use super::admission::Admissions;
 use super::binder::Binder;
 use super::isolated::IsolatedLedger;
 use super::observed::Observed;
+use super::quiet::QuietBoard;
 use super::suspicions::Suspicions;
 use super::uses::UseReporter;
 use super::waiting::WaitingRoom;
@@ -33,6 +34,7 @@ pub struct Proxy {
     pub(super) isolated: IsolatedLedger,
     pub(super) weights: Weights,
     pub(super) waiting: WaitingRoom,
+    pub(super) quiet: QuietBoard,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -50,6 +52,7 @@ impl Proxy {
             isolated: IsolatedLedger::start(cluster.clone()),
             weights: Weights::start(),
             waiting: WaitingRoom::default(),
+            quiet: QuietBoard::start(cluster.clone()),
             counters: Arc::default(),
             cluster,
         }

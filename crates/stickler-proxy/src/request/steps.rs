@@ -120,6 +120,8 @@ impl Router {
         tokio::task::spawn_local(async move { tidy.keep_tidy().await });
         let open = OpenUses::new(proxy.uses.clone());
         tokio::task::spawn_local(Rc::clone(&open).watch());
+        let quiet = proxy.quiet.join();
+        tokio::task::spawn_local(quiet.watch(proxy.cluster.clone(), Rc::clone(&open)));
         let weights = WorkerWeights::new(proxy.weights.clone());
         tokio::task::spawn_local(Rc::clone(&weights).gather());
         Self {
@@ -395,7 +397,7 @@ pub(super) fn no_backend() -> Answer {
 
 fn held_too_long(until: Until) -> Answer {
     match until {
-        Until::Stable(_) => unavailable("moving", "the session is being moved"),
+        Until::Stable(_) | Until::Moved { .. } => unavailable("moving", "the session is being moved"),
         Until::Epoch(_) | Until::Footing => unavailable("catching-up", "this node is catching up"),
         Until::Back { .. } => unavailable("backend-gone", "the backend of this session is away"),
     }

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -192,6 +192,11 @@ impl OpenUses {
         self.next.set(number + 1);
         self.open.borrow_mut().insert(number, Open { by, ended: None, close });
         OpenUse { uses: Rc::downgrade(self), number }
+    }
+
+    /// The sessions that have an open exchange on this worker.
+    pub(super) fn sessions(&self) -> BTreeSet<SessionKey> {
+        self.open.borrow().values().map(|open| open.by.session).collect()
     }
 
     /// Looks at what is open, again and again. Each worker runs one.

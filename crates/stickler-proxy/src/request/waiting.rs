@@ -47,6 +47,9 @@ fn has_happened(cluster: &Cluster, until: Until) -> bool {
         Until::Stable(index) => standing.stable >= index || standing.footing != Footing::Leased,
         Until::Epoch(epoch) => cluster.view().epoch >= epoch || standing.footing == Footing::Isolated,
         Until::Footing => standing.footing != Footing::CatchingUp,
+        Until::Moved { session, epoch } => {
+            !cluster.view().jobs.is_announced(session, epoch) || standing.footing != Footing::Leased
+        }
         Until::Back { backend, until } => {
             let view = cluster.view();
             let now = view.time.max(standing.time);

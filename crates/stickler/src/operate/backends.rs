@@ -5,6 +5,7 @@ use stickler_proto::admin::{
 };
 
 use super::Target;
+use super::jobs::{EvacuateOptions, evacuate};
 use crate::admin_client::{Nodes, Purpose};
 use crate::failure::Failure;
 use crate::printer::{self, Format, Table};
@@ -21,6 +22,9 @@ pub enum BackendCommand {
     Drain(DrainOptions),
     /// Take a backend out at once: its sessions move with their next request
     Maint(ChangeOptions),
+    /// Move a backend's sessions away one by one, at some pace, each when nothing of it goes on
+    #[command(after_help = "Example: stickler backend evacuate shop/web-1 --rate 200 --watch")]
+    Evacuate(EvacuateOptions),
 }
 
 /// Which backend to change.
@@ -53,6 +57,7 @@ pub async fn run(command: &BackendCommand) -> Result<(), Failure> {
         BackendCommand::Ready(options) => change(options, "ready", None).await,
         BackendCommand::Drain(options) => change(&options.change, "drain", options.deadline).await,
         BackendCommand::Maint(options) => change(options, "maint", None).await,
+        BackendCommand::Evacuate(options) => evacuate(options).await,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod backends;
 mod by_rule;
 mod conflicts;
 pub mod explain;
+pub mod jobs;
 pub mod keys;
 pub mod members;
 mod receipts;

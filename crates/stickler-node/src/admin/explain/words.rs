@@ -38,7 +38,9 @@ fn step(explained: &Explained<'_>, footing: Footing) -> (&'static str, String) {
         Step::Unbound { by, mint, .. } => ("balance", unbound(explained, by, mint).to_owned()),
         Step::Place { held, .. } => ("place", placed(held).to_owned()),
         Step::Move { reason, .. } => ("move", moved(reason).to_owned()),
-        Step::End { .. } => (REFUSE, "session-lost: its backend was started again or removed, and it ends".to_owned()),
+        Step::End { .. } => {
+            (REFUSE, "session-lost: its backend was started again or removed, and it ends".to_owned())
+        }
         Step::Hold(until) => ("hold", held_until(until)),
         Step::Refuse(refusal) => (REFUSE, refusal.name().to_owned()),
     }
@@ -79,6 +81,7 @@ fn held_until(until: Until) -> String {
         Until::Stable(index) => format!("until the stable index reaches {index}: the session has just moved"),
         Until::Epoch(epoch) => format!("until this node has applied epoch {epoch}, which the token has"),
         Until::Footing => "until this node holds a lease, or knows that it is isolated".to_owned(),
+        Until::Moved { .. } => "until its move is made or taken back: a job has announced it".to_owned(),
         Until::Back { until, .. } => format!("until its backend is back, at most until cluster time {until}"),
     }
 }
@@ -118,6 +121,7 @@ pub(super) fn part(part: Part) -> &'static str {
             MoveReason::DrainDeadline => "has the session, but its drain is over",
             MoveReason::Operator => "has the session, but an operator moves it",
             MoveReason::BackendRestarted => "has the session, but was started again and has forgotten it",
+            MoveReason::Job => "has the session, but a job moves it",
             MoveReason::BackendBack => "has the session, but its earlier backend is back",
         },
         Part::Elsewhere => "the session is elsewhere",

@@ -1,0 +1,48 @@
+//! Carries jobs out while this node leads: announces sessions at the job's rate, waits until all nodes that hold a lease
+//! have them quiet, has the application told, and moves them. All that the next leader needs is in the state.
+
+mod at_work;
+mod candidates;
+mod hooks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stickler_core::ids::JobId;
+use stickler_core::lease::Footing;
+use stickler_core::state::JobState;
+use stickler_raft::Cluster;
+use stickler_rt::Shutdown;
+
+use at_work::AtWork;
+pub(crate) use candidates::count;
+
+/// How often the jobs are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Longest wait for the outcome of a change.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Carries jobs out until `shutdown`.
+pub(crate) async fn run(cluster: Cluster, shutdown: Shutdown) {
+    let mut at_work: BTreeMap<JobId, AtWork> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        if !cluster.leads() || cluster.standing().footing != Footing::Leased {
+            at_work.clear();
+            continue;
+        }
+        let jobs = Arc::clone(&cluster.view().jobs);
+        let running = jobs.jobs.iter().filter(|(_, job)| job.state == JobState::Running);
+        let running: BTreeMap<JobId, _> = running.map(|(id, job)| (*id, job)).collect();
+        at_work.retain(|id, _| running.contains_key(id));
+        for (id, job) in running {
+            at_work.entry(id).or_default().go_on(&cluster, &jobs, (id, job)).await;
+        }
+    }
+}
