@@ -52,7 +52,6 @@ pub enum Fault {
     WaitTooLong,
     CountNoNewSessions,
     CountKnownSessions,
-    MoveUnannounced,
     MoveBeforeQuiet,
     SendAnnounced,
 }
@@ -60,7 +59,7 @@ pub enum Fault {
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 47] = [
+const DESCRIBED: [Described; 46] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -149,7 +148,6 @@ const DESCRIBED: [Described; 47] = [
         "count-known-sessions",
         "requests of known sessions count as if each began one",
     ),
-    (Fault::MoveUnannounced, "move-unannounced", "a job's move is not checked for its announcement"),
     (Fault::MoveBeforeQuiet, "move-before-quiet", "a job moves sessions whose exchanges go on"),
     (
         Fault::SendAnnounced,

@@ -24,6 +24,8 @@ pub struct Evidence {
     pub unbinds_asked: BTreeSet<(SessionKey, Epoch)>,
     /// Identifiers that have become older names of a session. They end when their grace is over.
     pub renamed: BTreeSet<SessionKey>,
+    /// Epochs that jobs gave when their time was over.
+    forced: BTreeSet<Epoch>,
     /// Epochs that ended to make room for others.
     evicted: BTreeSet<Epoch>,
     /// On which backend each session was by which epoch.
@@ -55,6 +57,8 @@ pub struct Evidence {
     rules: Vec<(Duration, Duration)>,
     /// Since when all is well, and was given time to settle.
     pub settled: Option<Duration>,
+    /// Since when all nodes run and hold leases, if they do.
+    pub all_leased: Option<Duration>,
     /// Requests of clients with Stickler's cookie that may have begun a session, by node.
     tries: BTreeMap<NodeId, Vec<Try>>,
     /// What each backend id names.
@@ -117,6 +121,9 @@ struct Try {
 /// For how long before a receipt the leader's book may have had the lease of a node's process before the present one:
 /// a lease, and the way of the answer.
 const BOOK: Duration = Duration::from_secs(2);
+
+/// How long all nodes must have held leases, so that none has a request on its way by one that has ended since.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// Observations of one shop this close together are one stretch of time.
 const STRETCH: Duration = Duration::from_millis(100);
@@ -394,6 +401,34 @@ impl Evidence {
     #[must_use]
     pub fn is_committed(&self, epoch: Epoch) -> bool {
         self.epochs.contains_key(&epoch)
+    }
+
+    /// Takes in that a shop has ended its work for a request of a session, which came by this epoch and began at `from`.
+    ///
+    /// # Errors
+    /// When a job has moved the session meanwhile, while all nodes held leases: it waits until nothing goes on.
+    pub fn worked(&self, from: Duration, session: KeyHash, epoch: Epoch) -> Result<(), String> {
+        let well = self.all_leased.is_some_and(|since| since + SETTLED < from);
+        let next = self.homes.get(&session).and_then(|homes| homes.range(epoch.next()..).next());
+        match next {
+            Some((next, _))
+                if well && self.was_moved_for(*next, MoveReason::Job) && !self.may_be_forced(*next) =>
+            {
+                Err(format!(
+                    "jobs: {session} was moved by epoch {next} while a request by epoch {epoch} went on"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in that a job has moved a session since its time was over, whatever went on.
+    pub fn forced(&mut self, epoch: Epoch) {
+        self.forced.insert(epoch);
+    }
+
+    fn may_be_forced(&self, epoch: Epoch) -> bool {
+        self.forced.contains(&epoch)
     }
 
     /// Whether this epoch came from a move for this reason, by the state of some node.

@@ -122,8 +122,9 @@ impl Faults {
         self.ledger.note_at(now, "all", "*** is healed");
     }
 
-    /// All shops are to be ready.
+    /// All shops are to be ready, and no job empties one any more.
     pub fn ready(&self) {
+        self.order_all(&Order::CancelJobs);
         for shop in SHOPS {
             self.order_all(&Order::Admin(shop, Admin::Ready));
         }
@@ -196,6 +197,8 @@ impl Faults {
             What::Compact(who) => self.nodes[&self.is(who)].order(Order::Compact),
             What::Operate(who, operation) => self.nodes[&self.is(who)].order(Order::Session(operation)),
             What::Document(who, absent) => self.nodes[&self.is(who)].order(Order::Document(absent)),
+            What::Job(who, plan) => self.nodes[&self.is(who)].order(Order::Job(plan)),
+            What::CancelJobs(who) => self.nodes[&self.is(who)].order(Order::CancelJobs),
             What::Rotate(who) => self.nodes[&self.is(who)].order(Order::Rotate),
             What::Admin(shop, admin) => {
                 self.order_all(&Order::Admin(shop, admin));
@@ -387,6 +390,8 @@ const fn kind(what: &What) -> &'static str {
         What::Document(..) => "operators: a document",
         What::Rotate(_) => "operators: a sealing key",
         What::ComesBackSlowly(..) => "faults: a node comes back slowly",
+        What::Job(..) => "operators: a job",
+        What::CancelJobs(_) => "operators: jobs are cancelled",
         What::ShopDrains(_) => "faults: a shop drains itself",
         What::ShopRestarts(_) => "faults: a shop restarts in place",
     }

@@ -8,8 +8,8 @@ use stickler_core::document::cluster::{WhenDown, WhenFull};
 use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, MoveReason, Record, ReportedHealth, SessionKey, Verdict,
-    View,
+    BackendRecord, Binding, Catalog, Cause, Ended, Jobs, MoveReason, Record, ReportedHealth, SessionKey,
+    Verdict, View,
 };
 
 use super::ledger::{Ledger, now};
@@ -21,13 +21,21 @@ pub struct Judge {
     applied: LogIndex,
     bindings: BTreeMap<SessionKey, Binding>,
     catalog: Arc<Catalog>,
+    jobs: Arc<Jobs>,
 }
 
 impl Judge {
     /// Has seen nothing yet.
     #[must_use]
     pub fn new(node: NodeId, ledger: Ledger) -> Self {
-        Self { node, ledger, applied: LogIndex(0), bindings: BTreeMap::new(), catalog: Arc::default() }
+        Self {
+            node,
+            ledger,
+            applied: LogIndex(0),
+            bindings: BTreeMap::new(),
+            catalog: Arc::default(),
+            jobs: Arc::default(),
+        }
     }
 
     /// Takes in what has changed.
@@ -48,6 +56,7 @@ impl Judge {
             self.verdicts(view);
             self.catalog = Arc::clone(&view.catalog);
         }
+        self.jobs = Arc::clone(&view.jobs);
         self.caps(view);
         self.applied = view.applied;
     }
@@ -95,11 +104,20 @@ impl Judge {
     /// I3: a move must be borne out by the state right before its entry or right after it. Where this node
     /// was not looked at in between, and the shop's state has changed, nothing is known.
     fn moved(&self, view: &View, session: SessionKey, before: &Binding, after: &Binding) {
+        let late =
+            |jobs: &Jobs| jobs.jobs.values().any(|job| job.pool == before.pool && job.is_late(view.time));
+        let late = late(&self.jobs) || late(&view.jobs);
+        if after.cause == Cause::Moved(MoveReason::Job) && late {
+            self.ledger.open().evidence.forced(after.epoch);
+        }
         let one_step = self.applied.0 + 1 >= after.changed_at.0;
         if before.backend == after.backend || before.bound_at != after.bound_at || !one_step {
             return;
         }
         self.ledger.count("moves judged");
+        if after.cause == Cause::Moved(MoveReason::Job) {
+            self.moved_by_job(session, before, after, late);
+        }
         let forced = [&self.catalog, &view.catalog]
             .into_iter()
             .any(|catalog| stays_or_is_forced(before, after, catalog, view.time));
@@ -118,6 +136,14 @@ impl Judge {
                 "I3 NoUnforcedMove: {session:?}: an operator's move hit {before:?}, which nobody had seen"
             ));
         }
+    }
+
+    /// I3: a job moves what it has announced, or what is left when its time is over.
+    fn moved_by_job(&self, session: SessionKey, before: &Binding, after: &Binding, late: bool) {
+        if late || self.jobs.is_announced(session, before.epoch) {
+            return self.ledger.count("announced moves judged");
+        }
+        self.ledger.violated(format_args!("I3 NoUnforcedMove: {session:?}: no job has announced {after:?}"));
     }
 
     /// I8: a session ends by its application, by an operator who saw this epoch of it, or when its time is

@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use stickler_core::by_rule::{Deed, Rule};
-use stickler_core::ids::{BackendId, LogIndex, Revision};
+use stickler_core::document::cluster::Rate;
+use stickler_core::ids::{BackendId, Epoch, LogIndex, Revision};
 use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::state::{
-    Admin, AdminState, ApplyDocument, BackendRecord, Binding, Command, Outcome, RebindOutcome, Record,
-    RotateOutcome, SessionKey, SetAdmin, UnbindOutcome,
+    Admin, AdminState, ApplyDocument, AtDeadline, BackendRecord, Binding, ChangeJob, Command, JobChange,
+    JobOutcome, Outcome, RebindOutcome, Record, RotateOutcome, SessionKey, SetAdmin, StartJob, UnbindOutcome,
+    Work,
 };
 use stickler_node::by_rule::{Job, Seen};
 use stickler_raft::{Cluster, Persistence};
 
 use super::document::{SHOPS, document};
 use super::ledger::{Ledger, now};
-use super::plan::{Act, Operation};
+use super::plan::{Act, JobPlan, Operation};
 
 /// Longest wait for a change.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +28,9 @@ const ADMIN_PATIENCE: Duration = Duration::from_millis(900);
 
 /// Sessions in a second that an operator ends or moves by rule: some of them after faults have come and gone.
 const RATE: u32 = 20;
+
+/// How long a job holds a session's requests.
+const HOLD: Duration = Duration::from_millis(800);
 
 /// How often an operator looks whether there is a cluster.
 const LOOK: Duration = Duration::from_millis(10);
@@ -49,6 +54,10 @@ pub enum Order {
     Document(usize),
     /// Add a sealing key.
     Rotate,
+    /// Begin a job.
+    Job(JobPlan),
+    /// End the jobs that go on.
+    CancelJobs,
 }
 
 /// Somebody at one node. Clones are the same.
@@ -97,6 +106,8 @@ impl Operator {
                 self.apply(absent, revision).await;
             }
             Order::Rotate => self.rotate().await,
+            Order::Job(plan) => self.begin_job(plan).await,
+            Order::CancelJobs => self.cancel_jobs().await,
         }
     }
 
@@ -118,6 +129,55 @@ impl Operator {
             if matches!(answer, Some((_, Outcome::Rotate(RotateOutcome::Rotated(_))))) {
                 self.ledger.count("sealing keys added");
             }
+        }
+    }
+
+    async fn begin_job(&self, plan: JobPlan) {
+        let start = {
+            let view = self.cluster.view();
+            let named =
+                |shop: &str| view.catalog.backends.iter().find(|(_, it)| it.name == shop).map(|(id, _)| *id);
+            let (work, rate, deadline) = match plan {
+                JobPlan::Evacuate(shop, rate, deadline) => {
+                    let Some(backend) = named(shop) else { return };
+                    (Work::Evacuate { backend, to: None }, rate, deadline.map(Duration::from_millis))
+                }
+                JobPlan::Rebalance(rate) => (Work::Rebalance { most: u64::MAX }, rate, None),
+                JobPlan::Undo(rate) => {
+                    let epochs = (Epoch(0), Epoch(0));
+                    (Work::Undo { of: view.jobs.last, epochs }, rate, None)
+                }
+            };
+            StartJob {
+                expected: view.jobs.last,
+                work,
+                pool: view.catalog.pools.first().copied(),
+                affinity: None,
+                rate: Rate { most: rate, period: Duration::from_secs(1) },
+                hold: HOLD,
+                deadline,
+                at_deadline: AtDeadline::Move,
+                hook: None,
+            }
+        };
+        let proposed =
+            self.cluster.propose(Command::StartJob(start), ADMIN_PATIENCE, Persistence::Report).await;
+        if proposed.is_ok_and(|answer| matches!(answer.outcome, Outcome::Job(JobOutcome::Done(_)))) {
+            self.ledger.count("jobs begun");
+        }
+    }
+
+    async fn cancel_jobs(&self) {
+        let changes: Vec<ChangeJob> = {
+            let view = self.cluster.view();
+            let at_work = view.jobs.jobs.iter().filter(|(_, job)| !job.is_over());
+            at_work
+                .map(|(id, job)| ChangeJob { job: *id, expected: job.revision, change: JobChange::Cancel })
+                .collect()
+        };
+        for change in changes {
+            let change = Command::ChangeJob(change);
+            let _ = self.cluster.propose(change, ADMIN_PATIENCE, Persistence::Report).await;
         }
     }
 

@@ -40,8 +40,8 @@ struct Home {
     cart: String,
 }
 
-fn goes_home(ledger: &Ledger, epoch: Epoch) -> bool {
-    ledger.open().evidence.was_moved_for(epoch, MoveReason::BackendBack)
+fn moved_for(ledger: &Ledger, epoch: u64, reason: MoveReason) -> bool {
+    ledger.open().evidence.was_moved_for(Epoch(epoch), reason)
 }
 
 impl Record {
@@ -143,7 +143,10 @@ impl Record {
                     ));
                 }
             }
-            Some(_) if epoch.is_some_and(|epoch| goes_home(ledger, Epoch(epoch))) => {
+            Some(_) if epoch.is_some_and(|epoch| moved_for(ledger, epoch, MoveReason::Job)) => {
+                ledger.count("sessions moved by jobs");
+            }
+            Some(_) if epoch.is_some_and(|epoch| moved_for(ledger, epoch, MoveReason::BackendBack)) => {
                 ledger.count("sessions gone home");
             }
             Some(home) => {

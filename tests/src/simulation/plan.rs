@@ -121,10 +121,26 @@ pub enum What {
     Rotate(Who),
     /// A node is cut off, and comes back over slow links while operators at the others move and end sessions.
     ComesBackSlowly(Who, Duration, Vec<Operation>),
+    /// An operator begins a job.
+    Job(Who, JobPlan),
+    /// An operator ends the jobs that go on.
+    CancelJobs(Who),
     /// A shop says that it wants no new sessions.
     ShopDrains(&'static str),
     /// A shop's process is started again in place: there again before anybody calls it down.
     ShopRestarts(&'static str),
+}
+
+/// A job that an operator begins.
+#[derive(Clone, Copy, Debug)]
+pub enum JobPlan {
+    /// A shop becomes empty, at so many sessions a second; with a deadline in milliseconds, after which what is left moves
+    /// whatever goes on.
+    Evacuate(&'static str, u32, Option<u64>),
+    /// Sessions become even.
+    Rebalance(u32),
+    /// The newest job is undone.
+    Undo(u32),
 }
 
 /// What an operator does to the session at position `pick` of those that are there.
@@ -222,7 +238,7 @@ impl Draw {
 
     fn what(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..126) {
+        match self.random.random_range(0..138) {
             0..6 => What::Kill(who),
             6..12 => What::PowerCut(who, self.torn()),
             12..18 => {
@@ -258,7 +274,9 @@ impl Draw {
                 What::ComesBackSlowly(who, delay, (0..8).map(|_| self.operation()).collect())
             }
             118..121 => What::ShopDrains(self.shop()),
-            _ => What::ShopRestarts(self.shop()),
+            121..126 => What::ShopRestarts(self.shop()),
+            126..136 => What::Job(who, self.job()),
+            _ => What::CancelJobs(who),
         }
     }
 
@@ -267,6 +285,19 @@ impl Draw {
             0 => Admin::Maint,
             1 => Admin::Drain { deadline: None },
             _ => Admin::Drain { deadline: Some(self.random.random_range(50..800)) },
+        }
+    }
+
+    fn job(&mut self) -> JobPlan {
+        let rate = self.random.random_range(10..60);
+        match self.random.random_range(0..5) {
+            0 => JobPlan::Rebalance(rate),
+            1 => JobPlan::Undo(rate),
+            _ => {
+                let deadline = self.random.random_range(300..2500);
+                let deadline = self.random.random_bool(0.3).then_some(deadline);
+                JobPlan::Evacuate(self.shop(), rate, deadline)
+            }
         }
     }
 

@@ -14,14 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
 use rand::rngs::StdRng;
-use stickler_core::ids::KeyHash;
+use stickler_core::ids::{Epoch, KeyHash};
 use stickler_rt::Seed;
 use tokio::sync::watch;
 use turmoil::net::TcpListener;
 
 use super::document::SHOP;
 use super::http::FORGED;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, now};
 
 /// What outlives a shop's deaths.
 pub struct ShopHost {
@@ -156,11 +156,19 @@ impl Life {
         if handle.as_deref() == Some(FORGED) {
             self.ledger.violated(format_args!("fencing: {} got a client's own fencing headers", self.name));
         }
+        let began = now();
         let work = Duration::from_millis(self.inside().random.random_range(0..25));
         tokio::time::sleep(work).await;
         let Found { cart, told } = self.cart(uri.path(), headers);
         let items = self.act(&uri, &cart);
         let epoch = text(headers, "stickler-epoch").unwrap_or_default();
+        if let (Some(Ok(session)), Ok(epoch)) = (handle.as_deref().map(str::parse::<KeyHash>), epoch.parse())
+        {
+            let worked = self.ledger.open().evidence.worked(began, session, Epoch(epoch));
+            if let Err(broken) = worked {
+                self.ledger.violated(broken);
+            }
+        }
         self.ledger.note(self.name, format_args!("{uri} epoch {epoch:?} cart {cart} [{items}]"));
         if uri.path().ends_with("/add") && self.inside().random.random_bool(BREAKS_OFF) {
             self.ledger.count("answers broken off");

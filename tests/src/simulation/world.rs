@@ -199,6 +199,7 @@ impl World<'_> {
     fn step(&mut self) -> turmoil::Result {
         self.sim.step()?;
         let now = self.sim.elapsed();
+        self.note_leases(now);
         let settled = self.plan.healed + SETTLING;
         if now < self.plan.healed {
             self.faults.tick(&mut self.sim, now);
@@ -221,6 +222,16 @@ impl World<'_> {
             self.has_expired(now);
         }
         Ok(())
+    }
+
+    /// Since when all nodes run and hold leases.
+    fn note_leases(&mut self, now: Duration) {
+        let sim = &mut self.sim;
+        let all =
+            self.nodes.iter().all(|(node, host)| sim.is_host_running(host_of(*node)) && host.is_leased());
+        let mut contents = self.ledger.open();
+        let since = contents.evidence.all_leased.take();
+        contents.evidence.all_leased = all.then(|| since.unwrap_or(now));
     }
 
     /// Liveness: some time after everything is healed, all nodes hold leases and all shops are up.

@@ -15,7 +15,6 @@ use super::catalog::AdminState;
 use super::command::{Announce, ChangeJob, JobChange, Quiet, StartJob, Withdraw, Withdrawn};
 use super::outcome::{JobOutcome, Outcome};
 use super::record::{Binding, Cause, MoveReason, Record, SessionKey};
-use crate::deliberate::{self, Fault};
 use crate::document::cluster::Rate;
 use crate::ids::{AffinityId, BackendId, Epoch, JobId, LogIndex, NodeId, PoolId, Revision};
 use crate::time::ClusterTime;
@@ -392,7 +391,7 @@ impl State {
         let announced = self.jobs.announced.get(&session);
         let announced = announced.is_some_and(|it| it.job == id && it.epoch == binding.epoch);
         let late = job.is_late(self.time) && job.at_deadline == AtDeadline::Move;
-        announced || late && job.concerns(session, binding) || deliberate::active(Fault::MoveUnannounced)
+        announced || late && job.concerns(session, binding)
     }
 
     /// Where a job moves a session, if it says so itself.
