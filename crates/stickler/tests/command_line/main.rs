@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
 
+mod failover_page;
 mod mistakes;
 mod running;
 mod starting;

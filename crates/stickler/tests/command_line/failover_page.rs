@@ -1,0 +1,63 @@
+//! Every command of docs/failover.md, as it stands there.
+
+use crate::support::{RunningNode, files, path};
+
+const PAGE: &str = include_str!("../../../../docs/failover.md");
+
+const DOCUMENT: &str = r#"
+version = 1
+[[listener]]
+name = "public"
+address = "127.0.0.1:0"
+[[pool]]
+name = "shop"
+[[pool.backend]]
+name = "web-1"
+address = "127.0.0.1:9"
+[[pool.backend]]
+name = "web-2"
+address = "127.0.0.1:10"
+[[affinity]]
+name = "cart"
+by = [{ method = "cookie" }]
+[[route]]
+name = "shop"
+pool = "shop"
+affinity = "cart"
+"#;
+
+/// What stands in the page's blocks of this language.
+fn blocks(language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    PAGE.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn every_command_of_the_page_on_failover_runs_in_its_order() {
+    let node = RunningNode::start();
+    let directory = files(&[("cluster.toml", DOCUMENT)]);
+    assert_eq!(node.say(&["apply", &path(&directory, "cluster.toml")]).code, Some(0));
+    let commands = blocks("sh").concat();
+    let mut run = 0;
+    for line in commands.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[0], "stickler", "{line}");
+        let said = node.say(&words[1..]);
+        // Nobody has a session here, so that a job is over before it can be paused.
+        let over = said.code == Some(1) && said.errors.contains("it is over");
+        assert!(said.code == Some(0) || over, "{line}: {said:?}");
+        run += 1;
+    }
+    assert!(run >= 12, "{run} commands");
+}
+
+#[test]
+fn every_piece_of_a_document_on_the_page_is_a_valid_one() {
+    for (number, block) in blocks("toml").into_iter().enumerate() {
+        let text = DOCUMENT.replacen("[[pool.backend]]", &format!("{block}\n[[pool.backend]]"), 1);
+        let name = format!("cluster-{number}.toml");
+        let directory = files(&[(&name, &text)]);
+        let checked = crate::support::stickler(&["check", &path(&directory, &name)]);
+        assert_eq!(checked.code, Some(0), "{block}: {checked:?}");
+    }
+}
