@@ -1,8 +1,9 @@
 //! Sessions that leave a backend without waiting for their next request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stickler_core::state::{Cause, MoveReason};
+use stickler_rt::Clock;
 use stickler_tests::cluster::until;
 use stickler_tests::nodes::TestNodes;
 
@@ -27,12 +28,12 @@ async fn sessions_of_a_dead_backend_move_at_their_rate_through_the_death_of_the_
     assert!(leaving >= 60, "{leaving}");
     nodes.shops[0].kill().await;
     until_all_see(&nodes, "web-1", "it is down", |web_1| web_1.health.is_down()).await;
-    let began = Instant::now();
+    let began = Clock::start();
     until("some have moved", || std::future::ready((at(&nodes, "web-1") < leaving - 10).then_some(()))).await;
     let leader = nodes.leader().await;
     nodes.stop(leader).await;
     until("all have moved", || std::future::ready((at(&nodes, "web-1") == 0).then_some(()))).await;
-    let took = began.elapsed();
+    let took = began.now().0;
     let expected = Duration::from_secs(leaving as u64) / 20;
     assert!(took > expected * 8 / 10, "faster than the rate: {took:?} for {leaving}");
     assert!(took < expected + Duration::from_secs(4), "{took:?} for {leaving}");

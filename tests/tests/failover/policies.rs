@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stickler_core::ids::NodeId;
+use stickler_rt::Clock;
 use stickler_tests::cluster::until;
 
 use super::{begin_at, client, epoch, error, start, until_all_see, visit};
@@ -101,13 +102,13 @@ async fn a_backend_is_waited_for_so_long_since_it_went_and_then_sessions_move_or
         let mut nodes = start(3, "", "", &affinity).await;
         let number = begin_at(&nodes, "web-1").await;
         nodes.shops[0].kill().await;
-        let began = std::time::Instant::now();
+        let began = Clock::start();
         let reply = visit(&nodes, 2, number).await;
-        let waited = began.elapsed();
+        let waited = began.now().0;
         assert!(waited >= Duration::from_millis(950) && waited < Duration::from_secs(3), "{waited:?}");
-        let again = std::time::Instant::now();
+        let again = Clock::start();
         let next = visit(&nodes, 3, number).await;
-        assert!(again.elapsed() < Duration::from_millis(500), "nobody waits anew");
+        assert!(again.now().0 < Duration::from_millis(500), "nobody waits anew");
         if then == "rebind" {
             assert_eq!((reply.backend(), next.backend()), ("web-2".to_owned(), "web-2".to_owned()));
         } else {

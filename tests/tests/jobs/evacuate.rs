@@ -1,9 +1,10 @@
 //! A backend becomes empty.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stickler_core::ids::NodeId;
 use stickler_proto::admin::StartJobRequest;
+use stickler_rt::Clock;
 use stickler_tests::cluster::until;
 
 use super::{at, begin, begin_job, bindings, change, client, evacuate, job, moved, start, until_done, visit};
@@ -15,13 +16,13 @@ async fn an_evacuation_keeps_its_pace_through_the_death_of_its_leader_and_moves_
     let from = nodes.backend("web-1");
     let leaving = at(&nodes, from);
     assert!(leaving > 120, "{leaving}");
-    let began = Instant::now();
+    let began = Clock::start();
     let id = evacuate(&nodes, "web-1", 40).await.id;
     until("some have moved", || std::future::ready((moved(&nodes) > leaving / 4).then_some(()))).await;
     let leader = nodes.leader().await;
     nodes.stop(leader).await;
     until_done(&nodes, id).await;
-    let (took, expected) = (began.elapsed(), Duration::from_secs(leaving as u64) / 40);
+    let (took, expected) = (began.now().0, Duration::from_secs(leaving as u64) / 40);
     assert_eq!((at(&nodes, from), moved(&nodes)), (0, leaving), "each once");
     assert_eq!(job(&nodes, id).await.moved, leaving as u64);
     assert!(took + Duration::from_millis(300) > expected, "{took:?} of {expected:?}");
@@ -52,10 +53,10 @@ async fn a_session_moves_when_its_last_exchange_has_ended_and_its_new_requests_w
     let id = evacuate(&nodes, "web-1", 100).await.id;
     until("all others have moved", || std::future::ready((at(&nodes, from) == 1).then_some(()))).await;
     // Held while it is announced, and let go where it is: the client waits no longer than that.
-    let began = Instant::now();
+    let began = Clock::start();
     let meanwhile = visit(&nodes, 3, number).await;
     assert_eq!((meanwhile.status.as_u16(), meanwhile.backend()), (200, "web-1".to_owned()));
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.now().0 < Duration::from_secs(3));
     until("it was let go", || async { (job(&nodes, id).await.not_quiet > 0).then_some(()) }).await;
     assert!(!slow.is_finished());
     nodes.shops[0].release();

@@ -170,7 +170,7 @@ impl World {
         let work = match work {
             0 => Work::Evacuate {
                 backend: self.pick_backend(backend),
-                to: (to % 2 > 0).then(|| self.pick_backend(to)),
+                to: (!to.is_multiple_of(2)).then(|| self.pick_backend(to)),
             },
             1 => Work::Rebalance { most: u64::from(to) },
             _ => Work::Undo {
@@ -182,11 +182,11 @@ impl World {
             expected: JobId(view.jobs.last.0 + u64::from(wrong)),
             work,
             pool: view.catalog.pools.first().copied(),
-            affinity: (backend % 4 == 0).then(|| self.affinities[0]),
+            affinity: backend.is_multiple_of(4).then(|| self.affinities[0]),
             rate: Rate { most: 10, period: Duration::from_secs(1) },
             hold: Duration::from_secs(1),
-            deadline: (to % 3 == 0).then_some(Duration::from_secs(2)),
-            at_deadline: if to % 2 == 0 { AtDeadline::Move } else { AtDeadline::Skip },
+            deadline: to.is_multiple_of(3).then_some(Duration::from_secs(2)),
+            at_deadline: if to.is_multiple_of(2) { AtDeadline::Move } else { AtDeadline::Skip },
             hook: None,
         })
     }
