@@ -95,6 +95,38 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// How long a backend that has come up takes to get its whole share of new sessions; `None`: at once.
     pub slow_start: Option<Duration>,
+    /// When a node gives a backend nothing new for a while; `None`: never.
+    pub ejection: Option<Ejection>,
+    /// Longest wait of a request for a backend that has as many as it may have.
+    pub queue_timeout: Duration,
+    /// The most requests of one node that wait for one backend.
+    pub max_queue: u32,
+    /// Which requests are tried again after an exchange failed.
+    pub retry: Retry,
+    /// How many of a node's requests to this pool may be tried again, in percent.
+    pub retry_budget: u8,
+}
+
+/// When a node gives a backend nothing new for a while, by what becomes of its requests: see [`ejection`](crate::ejection).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ejection {
+    /// Errors in a row that eject it.
+    pub consecutive_errors: u32,
+    /// How long the first time, and how much longer each further time in a row.
+    pub time: Duration,
+    /// How long at most.
+    pub longest: Duration,
+    /// How many of the pool's backends one node may have ejected at once, in percent.
+    pub max_share: u8,
+}
+
+/// Which requests are tried again after an exchange failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retry {
+    /// Those of which nothing was sent.
+    Unsent,
+    /// Also those of idempotent methods (RFC 9110, 9.2.2) without a body, when the backend broke off before its response.
+    Idempotent,
 }
 
 /// How a backend is chosen for a new session.
@@ -163,6 +195,8 @@ pub struct Backend {
     pub max_sessions: Option<u64>,
     /// What the application puts into its identifiers to name this backend; `None`: its name.
     pub route: Option<String>,
+    /// The most requests that each node has in flight to it; `None` is no limit.
+    pub max_requests: Option<u32>,
 }
 
 /// A named policy: how a session is recognised, how long it lasts, what happens when its backend is gone.

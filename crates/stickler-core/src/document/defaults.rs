@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::cluster::{
-    AfterWait, Balance, ClientAddress, Mode, Otherwise, RecordWhen, SameSite, Scope, WhenBack, WhenDown,
-    WhenFull, WhenIsolated,
+    AfterWait, Balance, ClientAddress, Mode, Otherwise, RecordWhen, Retry, SameSite, Scope, WhenBack,
+    WhenDown, WhenFull, WhenIsolated,
 };
 
 /// `limits.max_bindings`.
@@ -33,6 +33,22 @@ pub const BALANCE: Balance = Balance::TwoChoices;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `pool.response_timeout`.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `pool.queue_timeout`: a person waits no longer for a page.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// `pool.max_queue`: each keeps a connection and its head.
+pub const MAX_QUEUE: u32 = 1000;
+/// `pool.retry`: whether an application's PUT and DELETE are what they should be, only its operator knows.
+pub const RETRY: Retry = Retry::Unsent;
+/// `pool.retry_budget`, in percent: what a pool with room to spare bears on top of its load.
+pub const RETRY_BUDGET: u8 = 20;
+/// `pool.ejection.consecutive_errors`.
+pub const EJECTION_ERRORS: u32 = 5;
+/// `pool.ejection.time`: longer than the voters take to probe it.
+pub const EJECTION_TIME: Duration = Duration::from_secs(10);
+/// `pool.ejection.longest`.
+pub const EJECTION_LONGEST: Duration = Duration::from_secs(5 * 60);
+/// `pool.ejection.max_share`, in percent: the others have to bear it.
+pub const EJECTION_SHARE: u8 = 30;
 /// `pool.check.interval`.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// `pool.check.timeout`.

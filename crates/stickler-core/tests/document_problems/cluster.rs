@@ -312,6 +312,26 @@ fn pools_and_backends_are_checked() {
                 ],
             ),
             (
+                "[[pool]]\nname = \"a\"\nqueue_timeout = \"1ms\"\nmax_queue = 100_001\nretry = \"idempotant\"\nretry_budget = 101\n[[pool.backend]]\nname = \"x\"\naddress = \"10.0.0.1:80\"\nmax_requests = 0\n[[pool.backend]]\nname = \"y\"\naddress = \"10.0.0.2:80\"\nmax_requests = 1_000_001",
+                &[
+                    "5:17: `queue_timeout` can't be 1ms | write a value from 10ms to 5m",
+                    "6:13: `max_queue` can't be 100001 | write a value from 0 to 100000",
+                    "7:9: `retry` can't be \"idempotant\" | did you mean \"idempotent\"?",
+                    "8:16: `retry_budget` can't be 101 | write a value from 0 to 100",
+                    "12:16: `max_requests` can't be 0 | leave it out for no limit; weight = 0 gives no new sessions",
+                    "16:16: `max_requests` can't be 1000001 | write a value from 1 to 1000000",
+                ],
+            ),
+            (
+                "[[pool]]\nname = \"a\"\nejection.consecutive_errors = 0\nejection.time = \"10m\"\nejection.max_share = 101\nejection.share = 3",
+                &[
+                    "5:31: `consecutive_errors` can't be 0 | write a value from 1 to 1000",
+                    "6:17: `time` is 10m, longer than `longest`, 5m | write time = \"5m\" or shorter",
+                    "7:22: `max_share` can't be 101 | write a value from 1 to 100",
+                    "8:10: unknown key \"share\" in [pool.ejection] | the keys are consecutive_errors, time, longest, max_share",
+                ],
+            ),
+            (
                 "[[pool]]\nname = \"a\"\ncheck.interval = \"500ms\"",
                 &[
                     "5:18: `timeout` is 1s, longer than `interval`, 500ms | write timeout = \"500ms\" or shorter",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, CheckAnswer, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise,
-    Pool, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
+    Pool, Retry, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 use stickler_core::ids::{
     AffinityId, BackendId, ClusterId, Incarnation, KeyHash, LogIndex, NodeId, PoolId, Revision,
@@ -124,6 +124,7 @@ fn document() -> ClusterDocument {
         weight: 100,
         max_sessions: None,
         route: None,
+        max_requests: None,
     };
     let pool = Pool {
         name: "shop".to_owned(),
@@ -133,6 +134,11 @@ fn document() -> ClusterDocument {
         response_timeout: second * 30,
         backends: vec![backend(1), backend(2)],
         slow_start: None,
+        ejection: None,
+        queue_timeout: Duration::from_secs(5),
+        max_queue: 1000,
+        retry: Retry::Unsent,
+        retry_budget: 20,
     };
     let affinity = Affinity {
         name: "cart".to_owned(),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{
     Affinity, Backend, Balance, CheckAnswer, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise,
-    Pool, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
+    Pool, Retry, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
@@ -86,6 +86,7 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         weight: 100,
         max_sessions: None,
         route: None,
+        max_requests: None,
     };
     Pool {
         name: name.to_owned(),
@@ -95,6 +96,11 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         response_timeout: Duration::from_secs(30),
         backends: (1..=3).map(backend).collect(),
         slow_start: None,
+        ejection: None,
+        queue_timeout: Duration::from_secs(5),
+        max_queue: 1000,
+        retry: Retry::Unsent,
+        retry_budget: 20,
     }
 }
 

@@ -127,11 +127,18 @@ fn check_pools(report: &Report<'_>, written: &[written::cluster::Pool]) -> Optio
 }
 
 fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<Pool> {
+    const LONGEST_QUEUE: u32 = 100_000;
+
     let name = name(report, &written.name);
     duration_within(report, "connect_timeout", &written.connect_timeout, MILLISECOND * 10..=SECOND * 300);
     duration_within(report, "response_timeout", &written.response_timeout, MILLISECOND * 10..=HOUR * 24);
     duration_within(report, "slow_start", &written.slow_start, SECOND..=HOUR);
     let check = super::health_check::check(report, written.check.as_ref());
+    let ejection = super::ejection::check(report, written.ejection.as_ref());
+    duration_within(report, "queue_timeout", &written.queue_timeout, MILLISECOND * 10..=SECOND * 300);
+    let max_queue = number(report, "max_queue", &written.max_queue, 0..=LONGEST_QUEUE, defaults::MAX_QUEUE);
+    let budget = &written.retry_budget;
+    let retry_budget = number(report, "retry_budget", budget, 0..=100, defaults::RETRY_BUDGET);
 
     let mut names = Unique::new("a backend of this pool with the name");
     let mut addresses = Unique::new("a backend of this pool with the address");
@@ -154,6 +161,11 @@ fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<P
         response_timeout: or_default(&written.response_timeout, defaults::RESPONSE_TIMEOUT),
         backends: backends?,
         slow_start: written.slow_start.as_ref().map(|slow_start| *slow_start.get_ref()),
+        ejection,
+        queue_timeout: or_default(&written.queue_timeout, defaults::QUEUE_TIMEOUT),
+        max_queue,
+        retry: or_default(&written.retry, defaults::RETRY),
+        retry_budget,
     })
 }
 
@@ -175,6 +187,7 @@ fn check_backend(report: &Report<'_>, written: &written::cluster::Backend) -> Op
         weight,
         max_sessions: written.max_sessions.as_ref().map(|most| *most.get_ref()),
         route: check_backend_route(report, &written.route),
+        max_requests: super::ejection::check_max_requests(report, &written.max_requests),
     })
 }
 

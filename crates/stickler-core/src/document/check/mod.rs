@@ -4,6 +4,7 @@ mod affinity;
 mod caps;
 mod cluster;
 mod cookie;
+mod ejection;
 mod failover;
 mod health_check;
 mod listener;

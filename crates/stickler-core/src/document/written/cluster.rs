@@ -5,8 +5,9 @@ use ipnet::IpNet;
 
 use super::Written;
 use super::affinity::Affinity;
+use super::ejection::Ejection;
 use super::health_check::HealthCheck;
-use crate::document::cluster::{Balance, ClientAddress};
+use crate::document::cluster::{Balance, ClientAddress, Retry};
 use crate::document::reader::TableReader;
 use crate::document::report::Place;
 use crate::document::values::{address, boolean, choice, duration, integer, network, size, text};
@@ -66,6 +67,11 @@ pub(in crate::document) struct Pool {
     pub check: Option<HealthCheck>,
     pub backends: Vec<Backend>,
     pub slow_start: Written<Duration>,
+    pub ejection: Option<Ejection>,
+    pub queue_timeout: Written<Duration>,
+    pub max_queue: Written<u64>,
+    pub retry: Written<Retry>,
+    pub retry_budget: Written<u64>,
 }
 
 /// `[[pool.backend]]`
@@ -75,6 +81,7 @@ pub(in crate::document) struct Backend {
     pub weight: Written<u64>,
     pub max_sessions: Written<u64>,
     pub route: Written<String>,
+    pub max_requests: Written<u64>,
 }
 
 /// `[[route]]`
@@ -178,6 +185,11 @@ impl Pool {
             check: table.table("check", "[pool.check]").map(HealthCheck::read),
             backends: backends.into_iter().map(Backend::read).collect(),
             slow_start: table.optional("slow_start", duration),
+            ejection: table.table("ejection", "[pool.ejection]").map(Ejection::read),
+            queue_timeout: table.optional("queue_timeout", duration),
+            max_queue: table.optional("max_queue", integer),
+            retry: table.optional("retry", choice(&RETRIES)),
+            retry_budget: table.optional("retry_budget", integer),
         };
         table.finish();
         pool
@@ -191,6 +203,8 @@ const BALANCES: [(&str, Balance); 4] = [
     ("rendezvous", Balance::Rendezvous),
 ];
 
+const RETRIES: [(&str, Retry); 2] = [("unsent", Retry::Unsent), ("idempotent", Retry::Idempotent)];
+
 impl Backend {
     fn read(mut table: TableReader<'_>) -> Self {
         let backend = Self {
@@ -199,6 +213,7 @@ impl Backend {
             weight: table.optional("weight", integer),
             max_sessions: table.optional("max_sessions", integer),
             route: table.optional("route", text),
+            max_requests: table.optional("max_requests", integer),
         };
         table.finish();
         backend
