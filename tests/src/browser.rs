@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
@@ -68,11 +68,25 @@ impl Browser {
         node: SocketAddr,
         path: &str,
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        self.send(node, Method::GET, path, "").await
+    }
+
+    /// As [`Browser::get`], with another method and a body.
+    ///
+    /// # Errors
+    /// Whatever broke.
+    pub async fn send(
+        &mut self,
+        node: SocketAddr,
+        method: Method,
+        path: &str,
+        body: &'static str,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let mut stream = TcpStream::connect(node).await?;
         stream.write_all(&self.greeting).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driving = tokio::spawn(connection);
-        let mut request = Request::get(path).header("host", "shop.test");
+        let mut request = Request::builder().method(method).uri(path).header("host", "shop.test");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -81,7 +95,7 @@ impl Browser {
                 self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", cookies.join("; "));
         }
-        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let response = sender.send_request(request.body(Full::<Bytes>::from(body))?).await?;
         let (parts, body) = response.into_parts();
         let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
         driving.abort();

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -40,11 +41,35 @@ struct Shared {
     /// Requests to `/slow` that wait now.
     waiting: watch::Sender<u64>,
     seen: Mutex<Vec<Seen>>,
+    trouble: Mutex<Trouble>,
 }
+
+/// What is wrong with a shop, its checks aside.
+#[derive(Clone, Copy, Default)]
+struct Trouble {
+    /// What it answers to everything.
+    status: Option<StatusCode>,
+    /// So many requests it breaks off, once it has got them.
+    breaks_off: u64,
+}
+
+/// The end of a connection whose request is not answered.
+#[derive(Debug)]
+struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
 
 /// One request as the shop got it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// Its method.
+    pub method: Method,
     /// Its path.
     pub path: String,
     /// Its headers.
@@ -72,6 +97,7 @@ impl Shop {
             open: watch::Sender::new(true),
             waiting: watch::Sender::new(0),
             seen: Mutex::default(),
+            trouble: Mutex::default(),
         });
         let serving = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, serving: Some(serving) }
@@ -108,6 +134,20 @@ impl Shop {
     /// From now on it answers checks with this status, and says by `x-drain` whether it drains.
     pub fn set_health(&self, status: StatusCode, drains: bool) {
         *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = (status, drains);
+    }
+
+    /// From now on it answers everything but checks with this status, or as it should.
+    pub fn set_status(&self, status: Option<StatusCode>) {
+        self.trouble().status = status;
+    }
+
+    /// Closes the connections of the next so many requests without an answer, once it has got them.
+    pub fn break_off(&self, requests: u64) {
+        self.trouble().breaks_off = requests;
+    }
+
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
+        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts it at the same address, with nothing of what it knew: whether it was killed before or runs.
@@ -148,7 +188,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer(
     shared: Arc<Shared>,
     mut request: Request<Incoming>,
-) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, BrokenOff> {
     let path = request.uri().path().to_owned();
     if path == "/health" {
         let (status, drains) = *shared.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,11 +201,20 @@ async fn answer(
         return Ok(response);
     }
     let headers = request.headers().clone();
-    shared
-        .seen
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Seen { path: path.clone(), headers: headers.clone() });
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+        method: request.method().clone(),
+        path: path.clone(),
+        headers: headers.clone(),
+    });
+    let trouble = {
+        let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = *trouble;
+        trouble.breaks_off = now.breaks_off.saturating_sub(1);
+        now
+    };
+    if trouble.breaks_off > 0 {
+        return Err(BrokenOff);
+    }
     let shown = cookie(&headers, COOKIE).or_else(|| header(&headers, "x-session"));
     let fresh = shown.is_none() || path == "/login";
     let session = match shown.clone().filter(|_| !fresh) {
@@ -194,6 +243,9 @@ async fn answer(
         "/socket" => switch(&mut request),
         _ => Response::new(Full::from(said).boxed_unsync()),
     };
+    if let Some(status) = trouble.status {
+        *response.status_mut() = status;
+    }
     let name = http::HeaderValue::from_str(&shared.name).expect("a shop's name is plain");
     response.headers_mut().insert("x-backend", name);
     response.headers_mut().insert("x-instance", HeaderValue::from(shared.life));

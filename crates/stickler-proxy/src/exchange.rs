@@ -13,6 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use stickler_core::deliberate::{self, Fault};
+use stickler_core::document::cluster::Retry;
 use stickler_core::ids::BackendId;
 
 use crate::backend_connections::{BackendConnections, Ready, Reuse};
@@ -33,6 +34,10 @@ pub struct Destination {
     pub address: SocketAddr,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// Which requests are given back when the exchange fails.
+    pub retry: Retry,
+    /// Goes by a new connection, whatever idle ones there are.
+    pub only_new: bool,
 }
 
 /// How long an exchange waits for what.
@@ -80,7 +85,8 @@ impl Exchanges {
     /// `validate` is called right before the request is handed to a connection that is ready, with nothing
     /// to wait for in between; it is called again when the request is sent again. It is sent again, to the
     /// same backend, when a reused connection turns out to have been closed: always if nothing was sent, and
-    /// once on a new connection if the request is safe and has no body (RFC 9110, 9.2.2).
+    /// once on a new connection if the request is safe and has no body (RFC 9110, 9.2.2). With `Retry::Idempotent`, what
+    /// may be sent once more after that is given back.
     ///
     /// `hold` is kept until the response's body or the tunnel has ended. Dropping the future or the body
     /// ends the exchange with the backend, too.
@@ -94,14 +100,14 @@ impl Exchanges {
         let in_flight = self.in_flight.begin(destination.backend);
         let upgrade = wants_websocket(&request).then(|| hyper::upgrade::on(&mut request));
         name_host(&mut request, destination.address);
-        let mut only_new = false;
+        let (mut only_new, mut sent_again) = (destination.only_new, false);
         loop {
             let ready = match self.ready(destination, only_new).await {
                 Ok(ready) => ready,
-                Err(cause) => return Err(unsent(cause, request, upgrade)),
+                Err(cause) => return Err(unsent(cause, request, upgrade, sent_again)),
             };
             if let Err(error) = validate() {
-                return Err(unsent(ExchangeCause::Invalid(error), request, upgrade));
+                return Err(unsent(ExchangeCause::Invalid(error), request, upgrade, sent_again));
             }
             let reused = ready.reused;
             match self.send(destination, ready, request).await {
@@ -110,12 +116,16 @@ impl Exchanges {
                 }
                 Err(Failed { again: Some(Again { request: back, was_sent }), .. }) if reused => {
                     request = *back;
-                    only_new = was_sent;
+                    only_new |= was_sent;
+                    sent_again |= was_sent;
                 }
                 Err(Failed { cause, again: Some(Again { request: back, was_sent: false }) }) => {
-                    return Err(unsent(cause, *back, upgrade));
+                    return Err(unsent(cause, *back, upgrade, sent_again));
                 }
-                Err(Failed { cause, .. }) => return Err(ExchangeError { cause, unsent: None }),
+                Err(Failed { cause, again }) => {
+                    let swallowed = again.map(|again| with_upgrade(again.request, upgrade));
+                    return Err(ExchangeError { cause, unsent: None, swallowed, sent_again });
+                }
             }
         }
     }
@@ -145,7 +155,8 @@ impl Exchanges {
         let bodiless = incoming.is_end_stream();
         // A copy is only worth its price where it may be used.
         let repeatable = parts.method.is_safe() || deliberate::active(Fault::SendTwice);
-        let spare = (reused && bodiless && repeatable).then(|| parts.clone());
+        let idempotent = to.retry == Retry::Idempotent && parts.method.is_idempotent();
+        let spare = (bodiless && (reused && repeatable || idempotent)).then(|| parts.clone());
         let (body, mut aside) = if bodiless { (None, Some(incoming)) } else { (Some(incoming), None) };
         let body = ClientBody::new(body, Rc::clone(&progress), to.timeouts.request_body);
         let response = sender.try_send_request(Request::from_parts(parts, body));
@@ -218,13 +229,20 @@ fn cause_of<E>(error: hyper::Error, progress: &Progress) -> ExchangeCause<E> {
 
 fn unsent<E>(
     cause: ExchangeCause<E>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     upgrade: Option<OnUpgrade>,
+    sent_again: bool,
 ) -> ExchangeError<E> {
+    let unsent = Some(with_upgrade(Box::new(request), upgrade));
+    ExchangeError { cause, unsent, swallowed: None, sent_again }
+}
+
+/// As it was handed in.
+fn with_upgrade(mut request: Box<Request<Incoming>>, upgrade: Option<OnUpgrade>) -> Box<Request<Incoming>> {
     if let Some(upgrade) = upgrade {
         request.extensions_mut().insert(upgrade);
     }
-    ExchangeError { cause, unsent: Some(Box::new(request)) }
+    request
 }
 
 /// A client of HTTP/1.0 may have named no host; the backend, spoken to in HTTP/1.1, must hear one.
@@ -252,7 +270,8 @@ fn finish<E>(
         return Ok(response.map(|incoming| Body::Backend(BackendBody::new(incoming, reuse, hold, in_flight))));
     }
     let Some(client) = upgrade else {
-        return Err(ExchangeError { cause: ExchangeCause::UnexpectedUpgrade, unsent: None });
+        let cause = ExchangeCause::UnexpectedUpgrade;
+        return Err(ExchangeError { cause, unsent: None, swallowed: None, sent_again: false });
     };
     let tunnel = Tunnel {
         client,

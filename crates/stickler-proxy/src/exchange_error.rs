@@ -111,8 +111,14 @@ impl<E> ExchangeCause<E> {
 pub struct ExchangeError<E> {
     /// What went wrong.
     pub cause: ExchangeCause<E>,
-    /// The request as it was handed in, when no byte of it was sent: then it may be sent elsewhere.
+    /// The request as it was handed in, when no byte of it was sent, or none but to a connection that was being closed and
+    /// the request is safe to send again: then it may be sent elsewhere.
     pub unsent: Option<Box<Request<Incoming>>>,
+    /// The request as it was handed in, when the backend got it and broke off before its response, and it may be sent once
+    /// more: it has no body, and does nothing a second time that it did not do the first time.
+    pub swallowed: Option<Box<Request<Incoming>>>,
+    /// A connection that was being closed swallowed it: `unsent` and `swallowed` are what was tried a second time.
+    pub sent_again: bool,
 }
 
 impl<E: fmt::Debug> fmt::Debug for ExchangeError<E> {

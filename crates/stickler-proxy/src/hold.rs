@@ -9,7 +9,7 @@ use stickler_rt::Shutdown;
 /// as use of its session, and can be closed once the session's epoch has ended.
 #[derive(Default)]
 pub struct Hold {
-    guard: Option<Box<dyn Any>>,
+    guards: Vec<Box<dyn Any>>,
     close: Option<Shutdown>,
 }
 
@@ -20,10 +20,10 @@ impl Hold {
         Self::default()
     }
 
-    /// Keeps `guard` until the exchange, its body or its tunnel ends; it is dropped on the worker.
+    /// Keeps `guard`, too, until the exchange, its body or its tunnel ends; it is dropped on the worker.
     #[must_use]
     pub fn with_guard(mut self, guard: impl Any) -> Self {
-        self.guard = Some(Box::new(guard));
+        self.guards.push(Box::new(guard));
         self
     }
 
@@ -44,7 +44,7 @@ impl Hold {
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hold")
-            .field("guard", &self.guard.is_some())
+            .field("guards", &self.guards.len())
             .field("close", &self.close.is_some())
             .finish()
     }

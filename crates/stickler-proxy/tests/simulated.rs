@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::Response;
 use stickler_core::client_address::Greeting;
-use stickler_core::document::cluster::{CheckAnswer, HealthCheck};
+use stickler_core::document::cluster::{CheckAnswer, HealthCheck, Retry};
 use stickler_core::ids::BackendId;
 use stickler_core::state::Finding;
 use stickler_proxy::backend_connections::{BackendConnections, IdleLimits};
@@ -84,7 +84,9 @@ async fn node(log: Log) -> Result<(), Box<dyn std::error::Error>> {
     let connections =
         BackendConnections::new(network.clone(), clock.clone(), IdleLimits::default(), ending.clone());
     let exchanges = Exchanges::new(connections, InFlight::new());
-    let handler = Forward { exchanges, destination: Destination { backend: BACKEND, address, timeouts } };
+    let destination =
+        Destination { backend: BACKEND, address, timeouts, retry: Retry::Unsent, only_new: false };
+    let handler = Forward { exchanges, destination };
     let worker: Rc<Worker<Forward>> =
         Worker::new(handler, WorkerSettings::default(), &seed.child("worker"), ending);
     let _stop = worker.listen(Arc::from("web"), network.bind(anywhere(), BindOptions::default()).await?);

@@ -1,12 +1,18 @@
 //! What becomes of sessions when their backend is gone, is started again, or comes back, on whole nodes.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod ejection;
 mod health;
 mod leaving;
 mod policies;
+mod queue;
+mod retries;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use stickler_core::ids::NodeId;
 use stickler_core::state::{BackendRecord, Binding, Record};
+use stickler_proxy::request::ProxyCounters;
 use stickler_tests::browser::{Browser, Reply};
 use stickler_tests::cluster::until;
 use stickler_tests::documents;
@@ -36,6 +42,24 @@ async fn begin_at(nodes: &TestNodes, backend: &str) -> u32 {
         }
     }
     panic!("no session begins at {backend}")
+}
+
+/// Waits until a counter of a node's data plane has come to so much.
+async fn until_counted(
+    nodes: &TestNodes,
+    node: u64,
+    what: &str,
+    least: u64,
+    counter: impl Fn(&ProxyCounters) -> &AtomicU64,
+) {
+    let counters = nodes.node(NodeId(node)).proxy().counters();
+    until(what, || std::future::ready((counter(counters).load(Ordering::Relaxed) >= least).then_some(())))
+        .await;
+}
+
+/// What a node's data plane has counted.
+fn counted(nodes: &TestNodes, node: u64, counter: impl Fn(&ProxyCounters) -> &AtomicU64) -> u64 {
+    counter(nodes.node(NodeId(node)).proxy().counters()).load(Ordering::Relaxed)
 }
 
 /// Waits until all nodes see a backend so.

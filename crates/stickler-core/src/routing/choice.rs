@@ -14,6 +14,14 @@ pub trait Chooser {
     fn random(&mut self) -> u64;
     /// The next backend of a pool in turn.
     fn next_in_turn(&mut self, pool: PoolId, candidates: &[Candidate]) -> Option<BackendId>;
+    /// Whether this node gives a backend nothing new for a while. Only asked where the pool says when.
+    fn is_ejected(&self, _backend: BackendId) -> bool {
+        false
+    }
+    /// Whether a request would have to wait on this node until the backend has room for it.
+    fn is_busy(&self, _backend: BackendId) -> bool {
+        false
+    }
 }
 
 /// Why a backend takes no new sessions.
@@ -46,7 +54,8 @@ pub(super) fn why_not_taking(view: &View, id: BackendId, backend: &BackendRecord
 }
 
 /// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`. `now` is cluster
-/// time, for those that start slowly.
+/// time, for those that start slowly. One that is ejected is chosen only where there are no others; one that is busy, too,
+/// unless a key has to lead to the same backend each time.
 /// `key` is what rendezvous goes by: a session's key, or a hash of the client's address.
 pub fn choose(
     (view, now): (&View, ClusterTime),
@@ -56,7 +65,10 @@ pub fn choose(
     chooser: &mut impl Chooser,
 ) -> Option<BackendId> {
     let algorithm = view.catalog.pool(pool)?.balance;
-    let candidates = candidates(view, now, pool, except);
+    let mut candidates = candidates(view, now, pool, except, chooser);
+    if algorithm != Balance::Rendezvous || key.is_none() {
+        prefer(&mut candidates, |candidate| !chooser.is_busy(candidate.backend));
+    }
     match (algorithm, key) {
         (Balance::Rendezvous, Some(key)) => rendezvous(&candidates, key),
         (Balance::FewestSessions, _) => {
@@ -71,22 +83,41 @@ pub fn choose(
 }
 
 /// Chooses a backend of `pool` by the hash of a key alone, whatever the pool's algorithm: for requests without a session
-/// that are to go to the same backend all the same.
+/// that are to go to the same backend all the same. One that is ejected is chosen only where there are no others.
 #[must_use]
 pub fn choose_by_hash(
     (view, now): (&View, ClusterTime),
     pool: PoolId,
     key: KeyHash,
     except: Option<BackendId>,
+    chooser: &impl Chooser,
 ) -> Option<BackendId> {
-    rendezvous(&candidates(view, now, pool, except), key)
+    rendezvous(&candidates(view, now, pool, except, chooser), key)
 }
 
-fn candidates(view: &View, now: ClusterTime, pool: PoolId, except: Option<BackendId>) -> Vec<Candidate> {
+fn candidates(
+    view: &View,
+    now: ClusterTime,
+    pool: PoolId,
+    except: Option<BackendId>,
+    chooser: &impl Chooser,
+) -> Vec<Candidate> {
     let takes = |(id, backend): &(BackendId, &BackendRecord)| {
         why_not_taking(view, *id, backend).is_none() && Some(*id) != except
     };
     let backends = view.catalog.backends_of(pool).filter(takes);
     let share = |backend| view.catalog.share(backend, now);
-    backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect()
+    let mut candidates: Vec<Candidate> =
+        backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect();
+    if view.catalog.pool(pool).is_some_and(|pool| pool.ejection.is_some()) {
+        prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
+    }
+    candidates
+}
+
+/// Leaves out the others, unless that leaves none.
+fn prefer(candidates: &mut Vec<Candidate>, better: impl Fn(&Candidate) -> bool) {
+    if candidates.iter().any(&better) {
+        candidates.retain(better);
+    }
 }

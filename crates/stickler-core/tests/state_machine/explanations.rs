@@ -258,7 +258,7 @@ fn agrees(
         Step::Place { session, .. } => is_chosen(chosen_by(Some(session.key))),
         Step::Unbound { by: by @ (ChooseBy::Source | ChooseBy::Key(_)), .. } => {
             let key = if let ChooseBy::Key(key) = by { key } else { plan.source_key(source).unwrap() };
-            is_chosen(pools.for_new().find_map(|pool| choose_by_hash((view, now), pool, key, None)));
+            is_chosen(pools.for_new().find_map(|pool| choose_by_hash((view, now), pool, key, None, &Last)));
         }
         Step::Unbound { .. } if explained.drawn.is_some() => is_chosen(chosen_by(None)),
         Step::Unbound { .. } | Step::Hold(_) | Step::Refuse(_) | Step::End { .. } => {}

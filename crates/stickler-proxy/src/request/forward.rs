@@ -1,14 +1,15 @@
 //! Step 6: sends the request to the backend that was decided on, and decides again where that is safe.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use stickler_core::affinity::cookie_header::remove_cookie;
 use stickler_core::affinity::mint::{Minted, mint, own_cookie};
 use stickler_core::affinity::recognise::Policy;
 use stickler_core::deliberate::{self, Fault};
-use stickler_core::document::cluster::{Affinity, Pool};
+use stickler_core::document::cluster::Affinity;
 use stickler_core::ids::{AffinityId, BackendId, Epoch, KeyHash, LogIndex};
 use stickler_core::lease::Footing;
 use stickler_core::routing::{Stale, Ticket, validate};
@@ -17,13 +18,14 @@ use stickler_raft::ProposeError;
 
 use super::node::ProxyCounters;
 use super::own_cookie::Minting;
+use super::queue::{InFlightPlace, Turn};
+use super::retries::Tries;
 use super::steps::{Decided, Router, Routing, no_backend};
 use super::uses::{OpenBy, OpenPlace};
 use crate::body::Body;
 use crate::exchange::{Destination, Timeouts};
 use crate::exchange_error::{ExchangeCause, ExchangeError};
 use crate::hop_by_hop::{ClientSide, prepare_request};
-use crate::probe::instance_of;
 use crate::responses::Answer;
 use crate::worker::ClientRequest;
 
@@ -44,6 +46,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// What came of the bind of a session with Stickler's cookie; `None` where none was asked for.
 pub(super) type Bound = Option<Result<BindOutcome, ProposeError>>;
 
+/// One attempt to send a request.
+pub(super) struct Attempt {
+    /// Goes with the exchange until it ends.
+    in_flight: Cell<Option<InFlightPlace>>,
+    /// The request was sent before: no connection that may be closing gets it again.
+    only_new: bool,
+}
+
+impl Attempt {
+    fn new(in_flight: Option<InFlightPlace>, only_new: bool) -> Self {
+        Self { in_flight: Cell::new(in_flight), only_new }
+    }
+}
+
 /// What came of an exchange, with the bind that ran beside it.
 pub(super) struct Exchanged {
     pub(super) response: Response<Body>,
@@ -56,8 +72,8 @@ pub(super) struct Exchanged {
 }
 
 impl Router {
-    /// Decides and sends, again and again while that is safe: nothing was sent, and a session goes to
-    /// another backend only by a committed move.
+    /// Decides and sends, again and again while that is safe: nothing was sent, or nothing is done twice by it; and a
+    /// session goes to another backend only by a committed move.
     pub(super) async fn forward(
         &self,
         routing: &Routing<'_>,
@@ -68,25 +84,31 @@ impl Router {
         if let Some((_, attributes)) = routing.policy.and_then(|policy| own_cookie(policy.affinity)) {
             remove_cookie(request.headers_mut(), &attributes.name);
         }
-        let clock = &self.proxy.cluster.outside().clock;
-        let mut failed = None;
+        let (mut failed, mut queue_until, mut tries) = (None, None, Tries::default());
         loop {
             let went_elsewhere = failed.is_some();
             let decided = self.decide(routing, failed).await?;
-            let error = match self.send(routing, &decided, request).await {
+            let ticket = decided.ticket();
+            let pool = self.pool_of(ticket.backend).unwrap_or(routing.pools.drawn);
+            self.count_request(&mut tries, pool);
+            let attempt = match self.wait_for_turn(routing, &ticket, &mut queue_until).await? {
+                Turn::Taken(in_flight) => Attempt::new(in_flight, tries.was_sent()),
+                Turn::DecideAgain => continue,
+            };
+            let came = self.send(routing, &decided, request, &attempt).await;
+            self.note_exchange(routing, ticket.backend, came.as_ref());
+            let error = match came {
                 Ok(exchanged) => return self.reveal(routing, exchanged).await,
                 Err(error) => error,
             };
-            let ticket = decided.ticket();
-            if error.cause.suspects_backend() {
-                self.proxy.suspicions.raise(ticket.backend);
-            }
             let answer = error.cause.answer();
-            let Some(unsent) = error.unsent.filter(|_| clock.now() < routing.deadline.get()) else {
+            let stale = matches!(error.cause, ExchangeCause::Invalid(Stale));
+            let settings = routing.plan.pool_settings(routing.route, Some(pool));
+            let Some(again) = self.again(routing, (pool, settings), &mut tries, error) else {
                 return Err(answer.unwrap_or_else(no_backend));
             };
-            request = *unsent;
-            if !matches!(error.cause, ExchangeCause::Invalid(Stale)) {
+            request = *again;
+            if !stale {
                 failed = self.after_failure(&ticket, went_elsewhere).await;
             }
         }
@@ -108,9 +130,11 @@ impl Router {
         routing: &Routing<'_>,
         decided: &Decided,
         mut request: Request<Incoming>,
+        attempt: &Attempt,
     ) -> Result<Exchanged, ExchangeError<Stale>> {
         let seen = self.proxy.cluster.view().applied;
         let place = OpenPlace::default();
+        let by = (&place, attempt);
         match decided {
             Decided::Ticket(ticket) => {
                 match (&ticket.session, ticket.unrecorded) {
@@ -119,16 +143,16 @@ impl Router {
                     (None, None) if deliberate::active(Fault::PassForgedFence) => {}
                     (None, None) => unfence(&mut request),
                 }
-                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                let response = self.exchange(routing, ticket, request, by, || ()).await?;
                 Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place })
             }
             Decided::Mint(ticket) => {
                 let Some(policy) = routing.policy else {
-                    let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                    let response = self.exchange(routing, ticket, request, by, || ()).await?;
                     return Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place });
                 };
                 let (response, minting, bound) =
-                    self.send_minting(routing, ticket, request, &place, policy.id, seen).await?;
+                    self.send_minting(routing, ticket, request, by, policy.id, seen).await?;
                 let minting = Some((minting, Some(bound)));
                 Ok(Exchanged { response, ticket: *ticket, minting, seen, place })
             }
@@ -137,7 +161,7 @@ impl Router {
                     self.proxy.uses.used(routed, policy.affinity.idle_timeout);
                 }
                 unfence(&mut request);
-                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                let response = self.exchange(routing, ticket, request, by, || ()).await?;
                 Ok(Exchanged { response, ticket: *ticket, minting: None, seen, place })
             }
             Decided::MintUnrecorded(ticket) => {
@@ -146,7 +170,7 @@ impl Router {
                     Some(minting) => fence(&mut request, minting.session.key, None),
                     None => unfence(&mut request),
                 }
-                let response = self.exchange(routing, ticket, request, &place, || ()).await?;
+                let response = self.exchange(routing, ticket, request, by, || ()).await?;
                 let minting = minting.map(|minting| (minting, None));
                 Ok(Exchanged { response, ticket: *ticket, minting, seen, place })
             }
@@ -161,7 +185,7 @@ impl Router {
         routing: &Routing<'_>,
         ticket: &Ticket,
         mut request: Request<Incoming>,
-        place: &OpenPlace,
+        by: (&OpenPlace, &Attempt),
         affinity_id: AffinityId,
         seen: LogIndex,
     ) -> Result<(Response<Body>, Minting, Result<BindOutcome, ProposeError>), ExchangeError<Stale>> {
@@ -177,7 +201,7 @@ impl Router {
             }
             bind.await
         };
-        let sent = self.exchange(routing, ticket, request, place, || {
+        let sent = self.exchange(routing, ticket, request, by, || {
             if let Some(leaves) = leaves.take() {
                 let _ = leaves.send(());
             }
@@ -211,11 +235,10 @@ impl Router {
         routing: &Routing<'_>,
         ticket: &Ticket,
         request: Request<Incoming>,
-        place: &OpenPlace,
+        (place, attempt): (&OpenPlace, &Attempt),
         mut leaving: impl FnMut(),
     ) -> Result<Response<Body>, ExchangeError<Stale>> {
-        let pool = self.proxy.cluster.view().catalog.backends.get(&ticket.backend).map(|record| record.pool);
-        let settings = routing.plan.pool_settings(routing.route, pool);
+        let settings = routing.plan.pool_settings(routing.route, self.pool_of(ticket.backend));
         let destination = Destination {
             backend: ticket.backend,
             address: ticket.address,
@@ -225,8 +248,13 @@ impl Router {
                 request_body: REQUEST_BODY,
                 tunnel: TUNNEL,
             },
+            retry: settings.retry,
+            only_new: attempt.only_new,
         };
-        let hold = place.hold();
+        let hold = match attempt.in_flight.take() {
+            Some(in_flight) => place.hold().with_guard(in_flight),
+            None => place.hold(),
+        };
         self.open_by_ticket(routing, ticket, place);
         let when_isolated = routing.when_isolated();
         let cluster = &self.proxy.cluster;
@@ -246,18 +274,6 @@ impl Router {
         let response = self.exchanges.exchange(&destination, hold, request, last_look).await?;
         self.notice_another_life(ticket.backend, settings, response.headers());
         Ok(response)
-    }
-
-    /// A backend that answers as another life than the voters know is checked at once: until they know, its sessions go
-    /// to a memory that does not have them.
-    fn notice_another_life(&self, backend: BackendId, pool: &Pool, headers: &HeaderMap) {
-        let Some(header) = &pool.check.answer.instance_header else { return };
-        let Some(value) = headers.get(header.as_str()) else { return };
-        let view = self.proxy.cluster.view();
-        let known = view.catalog.backends.get(&backend).and_then(|record| record.health.instance.as_deref());
-        if known.is_some_and(|known| known != instance_of(value.as_bytes())) {
-            self.proxy.suspicions.raise(backend);
-        }
     }
 
     /// A request leaves without a lease: its session may be another one's business by now.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use stickler_core::state::Catalog;
 use stickler_raft::Cluster;
 
 use super::admission::Admissions;
@@ -11,6 +12,9 @@ use super::binder::Binder;
 use super::isolated::IsolatedLedger;
 use super::observed::Observed;
 use super::quiet::QuietBoard;
+use super::queue::Queues;
+use super::retries::RetryBudgets;
+use super::signals::EjectedBackends;
 use super::suspicions::Suspicions;
 use super::uses::UseReporter;
 use super::waiting::WaitingRoom;
@@ -35,6 +39,9 @@ pub struct Proxy {
     pub(super) weights: Weights,
     pub(super) waiting: WaitingRoom,
     pub(super) quiet: QuietBoard,
+    pub(super) ejected: EjectedBackends,
+    pub(super) queues: Queues,
+    pub(super) budgets: RetryBudgets,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -53,9 +60,21 @@ impl Proxy {
             weights: Weights::start(),
             waiting: WaitingRoom::default(),
             quiet: QuietBoard::start(cluster.clone()),
+            ejected: EjectedBackends::default(),
+            queues: Queues::default(),
+            budgets: RetryBudgets::default(),
             counters: Arc::default(),
             cluster,
         }
+    }
+
+    /// After another document: what it does not name any more must not be remembered for ever.
+    pub(super) fn forget_removed(&self, catalog: &Catalog) {
+        let ejects = |pool| catalog.pool(pool).is_some_and(|pool| pool.ejection.is_some());
+        self.ejected
+            .retain(|backend| catalog.backends.get(&backend).is_some_and(|record| ejects(record.pool)));
+        self.queues.retain(|backend| catalog.backends.contains_key(&backend));
+        self.budgets.retain(|pool| catalog.pools.contains(&pool));
     }
 
     /// Requests in flight by backend.
@@ -112,6 +131,20 @@ pub struct ProxyCounters {
     pub over_rate: AtomicU64,
     /// Requests that waited for the backend of their session to come back.
     pub waited: AtomicU64,
+    /// Ejections of backends.
+    pub ejections: AtomicU64,
+    /// Requests that waited since their backend had as many as it may have.
+    pub queued: AtomicU64,
+    /// Requests of those that waited for too long.
+    pub queue_timeouts: AtomicU64,
+    /// Requests that were refused since too many waited for their backend.
+    pub queue_full: AtomicU64,
+    /// Requests that were tried again of which nothing had been sent.
+    pub retried: AtomicU64,
+    /// Times that a request was sent again after it had been sent.
+    pub sent_again: AtomicU64,
+    /// Requests that were not tried again since too many were.
+    pub over_budget: AtomicU64,
     /// Connections closed since they had to begin with a PROXY header of a trusted proxy, and did not.
     pub refused_connections: AtomicU64,
 }
@@ -123,7 +156,7 @@ impl ProxyCounters {
 
     /// Name, help and value of each, for metrics.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, &'static str, u64); 11] {
+    pub fn read(&self) -> [(&'static str, &'static str, u64); 18] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", "Requests taken up", value(&self.requests)),
@@ -144,6 +177,17 @@ impl ProxyCounters {
                 value(&self.over_rate),
             ),
             ("waited_requests", "Requests that waited for a backend to come back", value(&self.waited)),
+            ("ejections", "Times that a backend got nothing new for a while", value(&self.ejections)),
+            ("queued_requests", "Requests that waited until their backend had room", value(&self.queued)),
+            ("queue_timeouts", "Requests that waited too long for room", value(&self.queue_timeouts)),
+            (
+                "queue_full",
+                "Requests refused since too many waited for their backend",
+                value(&self.queue_full),
+            ),
+            ("retried_requests", "Unsent requests that were tried again", value(&self.retried)),
+            ("sent_again", "Times that an idempotent request was sent again", value(&self.sent_again)),
+            ("retries_over_budget", "Requests not tried again since too many were", value(&self.over_budget)),
             (
                 "refused_connections",
                 "Connections closed for want of a PROXY header of a trusted proxy",

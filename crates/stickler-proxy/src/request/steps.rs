@@ -126,7 +126,7 @@ impl Router {
         tokio::task::spawn_local(Rc::clone(&weights).gather());
         Self {
             exchanges: Exchanges::new(connections, proxy.in_flight.clone()),
-            chooser: RefCell::new(WorkerChooser::new(proxy.in_flight.clone(), seed.child("choice").rng())),
+            chooser: RefCell::new(WorkerChooser::new(&proxy, seed.child("choice").rng())),
             open,
             weights,
             plan: RefCell::new(None),
@@ -141,6 +141,7 @@ impl Router {
         if plan.as_ref().is_none_or(|plan| !plan.is_of(&view.catalog)) {
             *plan = None;
             *plan = Plan::of(&view.catalog, self.proxy.cluster.secrets()).map_err(no_secrets)?.map(Rc::new);
+            self.proxy.forget_removed(&view.catalog);
         }
         plan.clone().ok_or_else(no_document)
     }
@@ -313,7 +314,7 @@ impl Router {
             ChooseBy::Key(key) => Some(key),
         };
         let now = view.time.max(self.proxy.cluster.standing().time);
-        let by_hash = |pool, key| choose_by_hash((&view, now), pool, key, failed);
+        let by_hash = |pool, key| choose_by_hash((&view, now), pool, key, failed, &*self.chooser.borrow());
         let backend = match key {
             Some(key) => routing.pools.for_new().find_map(|pool| by_hash(pool, key)),
             None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
@@ -321,6 +322,11 @@ impl Router {
         let backend = backend.ok_or_else(no_backend)?;
         let address = view.catalog.backends.get(&backend).ok_or_else(no_backend)?.address;
         Ok(Ticket { backend, address, session: None, unrecorded: None })
+    }
+
+    /// The pool of a backend; `None` when it was removed.
+    pub(super) fn pool_of(&self, backend: BackendId) -> Option<PoolId> {
+        self.proxy.cluster.view().catalog.backends.get(&backend).map(|record| record.pool)
     }
 
     /// A backend of the pool that was drawn, or of the next one that has any.

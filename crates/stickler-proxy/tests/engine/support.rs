@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use stickler_core::client_address::Greeting;
+use stickler_core::document::cluster::Retry;
 use stickler_core::ids::BackendId;
 use stickler_proxy::backend_connections::{BackendConnections, IdleLimits};
 use stickler_proxy::body::Body;
@@ -123,7 +124,7 @@ pub fn destination(address: SocketAddr) -> Destination {
         request_body: Duration::from_secs(5),
         tunnel: Duration::from_secs(5),
     };
-    Destination { backend: BACKEND, address, timeouts }
+    Destination { backend: BACKEND, address, timeouts, retry: Retry::Unsent, only_new: false }
 }
 
 impl Proxy {

@@ -141,7 +141,7 @@ impl Judge<'_> {
         let by_hash =
             matches!(self.step, Some(Step::Unbound { by: ChooseBy::Source | ChooseBy::Key(_), .. }));
         if let (true, Some(key), true) = (by_hash, key, one_pool) {
-            return choose_by_hash((self.view, self.now), pool, key, except);
+            return choose_by_hash((self.view, self.now), pool, key, except, &NobodysTurn);
         }
         let certain = match self.view.catalog.pool(pool)?.balance {
             Balance::FewestSessions => one_pool,
