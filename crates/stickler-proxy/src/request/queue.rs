@@ -174,3 +174,72 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const MOST: u32 = 3;
+
+    fn wait(queue: &Queue) -> Waiting {
+        queue.enter(Lane::Bound, 2, 10).expect("there is room in the queue").expect_err("both are taken")
+    }
+
+    #[test]
+    fn the_place_of_one_that_goes_away_as_it_is_called_is_the_next_ones() {
+        let queue = Queue::default();
+        let take = || queue.enter(Lane::Bound, 2, 10).unwrap().ok().unwrap();
+        let (first, stays) = (take(), take());
+        let (mut gone, mut next, mut last) = (wait(&queue), wait(&queue), wait(&queue));
+        gone.called.close();
+        drop(first);
+        let place = next.called.try_recv().expect("it is its turn");
+        assert!(last.called.try_recv().is_err(), "one for one");
+        assert_eq!(queue.lock().in_flight(), 2);
+        drop(place);
+        // Called, and gone before it knows.
+        drop((last, stays));
+        let queue = queue.lock();
+        assert_eq!((queue.in_flight(), queue.waiting()), (0, 0));
+    }
+
+    /// One of many that come and go; every fifth goes away while it waits.
+    async fn come_and_go(queue: Queue, running: Arc<AtomicU32>, lane: Lane) {
+        for round in 0..300 {
+            let place = match queue.enter(lane, MOST, 1000).expect("there is room in the queue") {
+                Ok(place) => place,
+                Err(waiting) if round % 5 == 0 => {
+                    tokio::task::yield_now().await;
+                    drop(waiting);
+                    continue;
+                }
+                Err(mut waiting) => (&mut waiting.called).await.expect("it is called some time"),
+            };
+            assert!(running.fetch_add(1, Ordering::SeqCst) < MOST, "more than may be in flight");
+            tokio::task::yield_now().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            drop(place);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn however_many_threads_come_and_go_away_no_place_is_taken_twice_and_none_is_lost() {
+        let (queue, running) = (Queue::default(), Arc::default());
+        let tasks: Vec<_> = (0..64)
+            .map(|number| {
+                let lane = if number % 2 == 0 { Lane::Bound } else { Lane::Other };
+                tokio::spawn(come_and_go(queue.clone(), Arc::clone(&running), lane))
+            })
+            .collect();
+        for task in tasks {
+            tokio::time::timeout(Duration::from_secs(30), task)
+                .await
+                .expect("nobody waits for ever")
+                .unwrap();
+        }
+        let queue = queue.lock();
+        assert_eq!((queue.in_flight(), queue.waiting()), (0, 0));
+    }
+}
