@@ -1,12 +1,13 @@
 //! What becomes of requests whose backend has as many as it may have.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use stickler_core::ids::NodeId;
 use stickler_core::state::{Cause, Command, Record, Unbind};
 use stickler_raft::Persistence;
+use stickler_rt::Clock;
 use stickler_tests::browser::{Browser, Reply};
 use stickler_tests::cluster::SOON;
 use stickler_tests::nodes::{A_WHILE, TestNodes};
@@ -77,7 +78,7 @@ async fn whoever_waits_too_long_or_finds_the_queue_full_is_told_so() {
     nodes.shops[0].hold();
     let first = send(&nodes, client(1), "/slow");
     nodes.shops[0].holds(1).await;
-    let began = Instant::now();
+    let clock = Clock::start();
     let waiting = send(&nodes, client(2), "/");
     queued(&nodes, 1).await;
     let full = visit(&nodes, 1, 3).await;
@@ -87,7 +88,7 @@ async fn whoever_waits_too_long_or_finds_the_queue_full_is_told_so() {
     let late = waiting.await.unwrap();
     assert_eq!(error(&late), (503, "queue-timeout"));
     assert!(late.headers.contains_key("retry-after"));
-    let waited = began.elapsed();
+    let waited = clock.now().0;
     assert!(waited >= Duration::from_millis(990) && waited < Duration::from_secs(3), "{waited:?}");
     nodes.shops[0].release();
     assert_eq!(first.await.unwrap().status, StatusCode::OK);
