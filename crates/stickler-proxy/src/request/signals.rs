@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, StatusCode};
 use stickler_core::document::cluster::Pool;
 use stickler_core::ejection::{Ejections, Noted};
-use stickler_core::ids::BackendId;
+use stickler_core::ids::{BackendId, PoolId};
 use stickler_rt::Moment;
 
 use super::forward::Exchanged;
@@ -53,6 +53,11 @@ impl EjectedBackends {
 }
 
 impl Router {
+    /// The pool of a backend; `None` when it was removed.
+    pub(super) fn pool_of(&self, backend: BackendId) -> Option<PoolId> {
+        self.proxy.cluster.view().catalog.backends.get(&backend).map(|record| record.pool)
+    }
+
     /// Takes note of what came of an exchange with a backend.
     pub(super) fn note_exchange<E>(
         &self,

@@ -324,11 +324,6 @@ impl Router {
         Ok(Ticket { backend, address, session: None, unrecorded: None })
     }
 
-    /// The pool of a backend; `None` when it was removed.
-    pub(super) fn pool_of(&self, backend: BackendId) -> Option<PoolId> {
-        self.proxy.cluster.view().catalog.backends.get(&backend).map(|record| record.pool)
-    }
-
     /// A backend of the pool that was drawn, or of the next one that has any.
     pub(super) fn choose(
         &self,
