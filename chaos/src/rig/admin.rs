@@ -10,10 +10,10 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    Affinity, ApplyDocumentRequest, Backend, HandOverRequest, ListAffinitiesRequest, ListBackendsRequest,
-    ListKeysRequest, ListSessionsRequest, MoveSessionRequest, RotateKeyRequest, Session, SessionRule,
-    SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest, StatusReply, StatusRequest,
-    UnbindSessionRequest, UnbindSessionsRequest,
+    Affinity, ApplyDocumentRequest, Backend, HandOverRequest, Job, ListAffinitiesRequest,
+    ListBackendsRequest, ListJobsRequest, ListKeysRequest, ListSessionsRequest, MoveSessionRequest,
+    RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest,
+    StartJobRequest, StatusReply, StatusRequest, UnbindSessionRequest, UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -212,6 +212,18 @@ impl Admin {
             done = report.receipt.map(|_| report.done);
         }
         done.ok_or_else(|| self.error(&Status::unknown("the node has gone before the end")))
+    }
+
+    /// Begins a job: its number.
+    pub(crate) async fn start_job(&mut self, request: StartJobRequest) -> Result<u64, AdminError> {
+        let reply = self.client.start_job(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().job).map_err(|status| self.error(&status))
+    }
+
+    /// The jobs that go on, and the last ones that are over.
+    pub(crate) async fn jobs(&mut self) -> Result<Vec<Job>, AdminError> {
+        let reply = self.client.list_jobs(within(TIMEOUT, ListJobsRequest {})).await;
+        reply.map(|reply| reply.into_inner().jobs).map_err(|status| self.error(&status))
     }
 
     async fn backend(&mut self, name: &str) -> Result<Backend, AdminError> {

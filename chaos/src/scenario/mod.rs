@@ -7,6 +7,7 @@ mod crawlers;
 mod dns;
 mod drain;
 mod elections;
+mod evacuate;
 mod fencing;
 mod kill_all;
 mod limits;
@@ -41,6 +42,7 @@ pub(crate) const ALL: &[Scenario] = &[
     crawlers::SCENARIO,
     limits::SCENARIO,
     drain::SCENARIO,
+    evacuate::SCENARIO,
     fencing::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,
