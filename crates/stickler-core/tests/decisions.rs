@@ -102,7 +102,8 @@ fn a_token_without_a_record_begins_its_session_while_it_is_good() {
     let old = unrecorded(Duration::from_secs(601));
     assert_eq!(step(Footing::Leased, settings, &old), unbound(Mint::Unrecorded), "a new client");
     let rejects = format!("when_down = \"reject\"\n{settings}");
-    assert_eq!(step(Footing::Leased, &rejects, &good), Step::Refuse(Refusal::BackendGone));
+    let place = Step::Place { session, pool: POOL, held };
+    assert_eq!(step(Footing::Leased, &rejects, &good), place, "nobody waits for a backend that was removed");
 }
 
 #[test]

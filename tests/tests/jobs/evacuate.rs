@@ -103,7 +103,7 @@ async fn a_job_is_paused_goes_on_and_is_undone() {
     begin(&nodes, 100).await;
     let from = nodes.backend("web-1");
     let leaving = at(&nodes, from);
-    let id = evacuate(&nodes, "web-1", 20).await.id;
+    let id = evacuate(&nodes, "web-1", 10).await.id;
     until("some have moved", || std::future::ready((moved(&nodes) >= 3).then_some(()))).await;
     change(&nodes, id, "pause").await;
     tokio::time::sleep(Duration::from_millis(300)).await;

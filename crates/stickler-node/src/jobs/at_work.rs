@@ -148,10 +148,12 @@ impl AtWork {
             announced.time + job.hold < now && !self.moving.contains(&(**session, announced.epoch))
         };
         let mut sessions: Vec<Seen> = Vec::new();
+        let clock = cluster.outside().clock.now();
+        let new = clock.since(*self.began.get_or_insert(clock)) < NEW_LEADER + job.hold;
         for (session, announced) in own.iter().filter(held) {
             let seen = (**session, announced.epoch);
-            // What some node has quiet waits for a lease or a leader, not for an exchange.
-            let rest = if announced.quiet.is_empty() { REST } else { SHORT_REST };
+            // What some node has quiet, or nobody could say to a leader, waits for no exchange.
+            let rest = if announced.quiet.is_empty() && !new { REST } else { SHORT_REST };
             self.rests.insert(seen, now + rest);
             sessions.push(seen);
         }
