@@ -244,6 +244,13 @@ impl TestNodes {
         self.known(answer.index).await;
     }
 
+    /// Waits until all running nodes that hold a lease have applied what any of them has by now: a request is answered when
+    /// the leader has, and another node may have yet to.
+    pub async fn know_all(&self) {
+        let furthest = self.running().map(|(_, cluster)| cluster.view().applied).max();
+        self.known(furthest.unwrap_or_default()).await;
+    }
+
     /// Waits until all running nodes that hold a lease have applied an entry.
     async fn known(&self, at: LogIndex) {
         until("all nodes that hold a lease know", || {

@@ -173,6 +173,7 @@ async fn fill(nodes: &TestNodes, clients: u32) -> BTreeMap<String, BTreeSet<Stri
         let client = format!("client-{client}");
         on.entry(get(nodes, ONE, &client).await.backend()).or_default().insert(client);
     }
+    nodes.know_all().await;
     on
 }
 

@@ -126,6 +126,7 @@ async fn a_full_affinity_that_evicts_ends_its_idlest_session_for_a_new_one() {
     get(&mut client("c"), nodes.addresses()[2], "/").await;
     get(&mut client("d"), nodes.addresses()[1], "/").await;
     sessions_everywhere(&nodes, 3).await;
+    nodes.know_all().await;
     let mut admin = nodes.admin(NodeId(2)).await;
     let listed = admin.list_affinities(ListAffinitiesRequest {}).await.unwrap().into_inner();
     let cart = &listed.affinities[0];
