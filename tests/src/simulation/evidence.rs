@@ -24,6 +24,8 @@ pub struct Evidence {
     pub unbinds_asked: BTreeSet<(SessionKey, Epoch)>,
     /// Identifiers that have become older names of a session. They end when their grace is over.
     pub renamed: BTreeSet<SessionKey>,
+    /// The last epoch that each backend has forgotten, by the state of some node.
+    forgotten: BTreeMap<BackendId, Epoch>,
     /// Epochs that jobs gave when their time was over.
     forced: BTreeSet<Epoch>,
     /// Epochs that ended to make room for others.
@@ -299,6 +301,18 @@ impl Evidence {
         self.overtaken.iter().filter(counts).cloned().collect()
     }
 
+    /// Takes in that a backend has begun another life, and has forgotten what it had by epochs up to this one.
+    pub fn forgets(&mut self, backend: BackendId, epoch: Epoch) {
+        let last = self.forgotten.entry(backend).or_default();
+        *last = epoch.max(*last);
+    }
+
+    /// Whether the shop of this epoch has forgotten its session, which then ends where its affinity says so.
+    fn is_forgotten(&self, session: KeyHash, epoch: Epoch) -> bool {
+        let home = self.homes.get(&session).and_then(|homes| homes.get(&epoch));
+        home.and_then(|home| self.forgotten.get(home)).is_some_and(|forgotten| epoch <= *forgotten)
+    }
+
     /// Takes in that an epoch has ended to make room for another session.
     pub fn evicted(&mut self, epoch: Epoch) {
         self.evicted.insert(epoch);
@@ -473,12 +487,14 @@ impl Evidence {
         *seen = epoch.max(*seen);
     }
 
-    /// Whether the session that had this epoch may have been moved or ended by an operator, made room, or goes by
-    /// another name, which its client may not have heard, and after a grace by that alone.
+    /// Whether the session that had this epoch may have been moved or ended by an operator, made room, was forgotten by
+    /// its shop, or goes by another name, which its client may not have heard, and after a grace by that alone.
     #[must_use]
     pub fn may_be_over(&self, epoch: Epoch) -> bool {
-        let operated = |session| self.operated.get(session).is_some_and(|seen| epoch <= *seen);
-        let over = |session| operated(session) || self.renamed.contains(session);
+        let operated = |session: &SessionKey| self.operated.get(session).is_some_and(|seen| epoch <= *seen);
+        let over = |session: &SessionKey| {
+            operated(session) || self.renamed.contains(session) || self.is_forgotten(session.key, epoch)
+        };
         self.evicted.contains(&epoch) || self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
     }
 

@@ -143,6 +143,9 @@ impl Observer {
     fn shops(&mut self, view: &View) {
         let backends = || view.catalog.backends.values();
         let mut contents = self.ledger.open();
+        for (id, backend) in &view.catalog.backends {
+            contents.evidence.forgets(*id, backend.health.forgotten);
+        }
         for shop in SHOPS {
             let kept = backends().find(|backend| backend.name == shop && backend.keeps_bound(view.time));
             let forgotten = kept.map(|backend| backend.health.forgotten);

@@ -26,8 +26,8 @@ async fn an_evacuation_keeps_its_pace_through_the_death_of_its_leader_and_moves_
     assert_eq!((at(&nodes, from), moved(&nodes)), (0, leaving), "each once");
     assert_eq!(job(&nodes, id).await.moved, leaving as u64);
     assert!(took + Duration::from_millis(300) > expected, "{took:?} of {expected:?}");
-    // Who was announced when the leader went may rest for a few seconds before it is tried again.
-    assert!(took < expected + Duration::from_secs(12), "{took:?} of {expected:?}");
+    // What the election costs is caught up; who was held then may rest for a moment before it is tried again.
+    assert!(took < expected + Duration::from_secs(4), "{took:?} of {expected:?}");
     let survivor = nodes.running().next().unwrap().0;
     for number in 1000..1010 {
         let reply = client(number).get(nodes.address(survivor), "/").await.unwrap();

@@ -113,11 +113,11 @@ impl AtWork {
         own: &[(&SessionKey, &Announced)],
     ) {
         let early = deliberate::active(Fault::MoveBeforeQuiet);
-        let Some(newest) =
-            own.iter().filter(|(_, it)| early || !it.quiet.is_empty()).map(|(_, it)| it.at).max()
-        else {
-            return;
-        };
+        // Only what all nodes that hold a lease have applied: with more on its way all the time, the newest announcement
+        // may never be among that.
+        let stable = cluster.standing().stable;
+        let ripe = |it: &Announced| early || it.at <= stable && !it.quiet.is_empty();
+        let Some(newest) = own.iter().filter(|(_, it)| ripe(it)).map(|(_, it)| it.at).max() else { return };
         let receipt = cluster.receipt(newest, Wait::Leased, BOOK).await;
         if !receipt.reached && !early {
             return;
