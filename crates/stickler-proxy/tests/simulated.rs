@@ -67,15 +67,7 @@ async fn node(log: Log) -> Result<(), Box<dyn std::error::Error>> {
         rise: 2,
         fall: 3,
         fast_interval: SECOND / 10,
-        answer: CheckAnswer {
-            host: None,
-            headers: Vec::new(),
-            expect: vec![(200, 399)],
-            body: None,
-            drain_status: None,
-            drain_header: None,
-            instance_header: None,
-        },
+        answer: CheckAnswer::by_status(200, 399),
     };
     let (prober, mut events) = Prober::new(network.clone(), seed.child("probes"));
     prober.set_targets(&BTreeMap::from([(BACKEND, ProbeTarget { address, check })]));

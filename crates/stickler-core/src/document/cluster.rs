@@ -129,6 +129,22 @@ pub enum Retry {
     Idempotent,
 }
 
+impl CheckAnswer {
+    /// Of a check that looks at the status alone, and takes these.
+    #[must_use]
+    pub fn by_status(from: u16, to: u16) -> Self {
+        Self {
+            host: None,
+            headers: Vec::new(),
+            expect: vec![(from, to)],
+            body: None,
+            drain_status: None,
+            drain_header: None,
+            instance_header: None,
+        }
+    }
+}
+
 /// How a backend is chosen for a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Balance {

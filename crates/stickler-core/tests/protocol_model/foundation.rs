@@ -108,15 +108,7 @@ fn document() -> ClusterDocument {
         rise: 1,
         fall: 1,
         fast_interval: second,
-        answer: CheckAnswer {
-            host: None,
-            headers: Vec::new(),
-            expect: Vec::new(),
-            body: None,
-            drain_status: None,
-            drain_header: None,
-            instance_header: None,
-        },
+        answer: CheckAnswer::by_status(200, 399),
     };
     let backend = |number: u8| Backend {
         name: format!("shop-{number}"),

@@ -70,15 +70,7 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         rise: 2,
         fall: 3,
         fast_interval: Duration::from_secs(2),
-        answer: CheckAnswer {
-            host: None,
-            headers: Vec::new(),
-            expect: vec![(200, 399)],
-            body: None,
-            drain_status: None,
-            drain_header: None,
-            instance_header: None,
-        },
+        answer: CheckAnswer::by_status(200, 399),
     };
     let backend = |number: u8| Backend {
         name: format!("{name}-{number}"),

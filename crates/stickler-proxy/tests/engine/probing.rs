@@ -21,15 +21,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 fn check(path: Option<&str>, interval: Duration) -> HealthCheck {
     let timeout = Duration::from_millis(500);
-    let answer = CheckAnswer {
-        host: None,
-        headers: Vec::new(),
-        expect: vec![(200, 399)],
-        body: None,
-        drain_status: None,
-        drain_header: None,
-        instance_header: None,
-    };
+    let answer = CheckAnswer::by_status(200, 399);
     let path = path.map(str::to_owned);
     HealthCheck { path, interval, timeout, rise: 2, fall: 3, fast_interval: interval, answer }
 }

@@ -1,30 +1,8 @@
 //! Every command of docs/failover.md, as it stands there.
 
-use crate::support::{RunningNode, files, path};
+use crate::support::{DOCUMENT, RunningNode, files, path, stickler};
 
 const PAGE: &str = include_str!("../../../../docs/failover.md");
-
-const DOCUMENT: &str = r#"
-version = 1
-[[listener]]
-name = "public"
-address = "127.0.0.1:0"
-[[pool]]
-name = "shop"
-[[pool.backend]]
-name = "web-1"
-address = "127.0.0.1:9"
-[[pool.backend]]
-name = "web-2"
-address = "127.0.0.1:10"
-[[affinity]]
-name = "cart"
-by = [{ method = "cookie" }]
-[[route]]
-name = "shop"
-pool = "shop"
-affinity = "cart"
-"#;
 
 /// What stands in the page's blocks of this language.
 fn blocks(language: &str) -> Vec<String> {
@@ -65,7 +43,7 @@ fn every_piece_of_a_document_on_the_page_is_a_valid_one() {
         let text = DOCUMENT.replacen("[[pool.backend]]", &format!("{block}\n[[pool.backend]]"), 1);
         let name = format!("cluster-{number}.toml");
         let directory = files(&[(&name, &text)]);
-        let checked = crate::support::stickler(&["check", &path(&directory, &name)]);
+        let checked = stickler(&["check", &path(&directory, &name)]);
         assert_eq!(checked.code, Some(0), "{block}: {checked:?}");
     }
 }

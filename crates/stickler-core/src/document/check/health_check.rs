@@ -24,15 +24,7 @@ pub(super) fn check(
         rise: defaults::CHECK_RISE,
         fall: defaults::CHECK_FALL,
         fast_interval: defaults::CHECK_INTERVAL,
-        answer: CheckAnswer {
-            host: None,
-            headers: Vec::new(),
-            expect: vec![defaults::CHECK_EXPECT],
-            body: None,
-            drain_status: None,
-            drain_header: None,
-            instance_header: None,
-        },
+        answer: CheckAnswer::by_status(defaults::CHECK_EXPECT.0, defaults::CHECK_EXPECT.1),
     };
     let Some(written) = written else { return check };
     check_target(report, &written.path);
