@@ -25,7 +25,7 @@ pub fn document() -> ClusterDocument {
 pub fn entries() -> Vec<Batch> {
     let (hash_key, sealing_secret) = (KeptSecret::clear(&[1; 16]), KeptSecret::clear(&[2; 32]));
     let birth = Found { cluster: ClusterId(7), hash_key, sealing_secret };
-    let first = ApplyDocument { document: document(), expected: Revision(0) };
+    let first = ApplyDocument { document: document(), expected: Revision(0), removal: Removal::Now };
     let found = vec![Command::Found(birth), Command::ApplyDocument(Box::new(first))];
     // Ids are given out in the order of the document: the pool, the affinity, the two backends.
     let reports = (1..=2).flat_map(|node| [(node, 3), (node, 4)]).map(|(node, backend)| {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::ids::{AffinityId, BackendId, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::state::{
-    ApplyDocument, Bind, BindOutcome, Command, Finding, Origin, Outcome, Report, SessionKey,
+    ApplyDocument, Bind, BindOutcome, Command, Finding, Origin, Outcome, Removal, Report, SessionKey,
 };
 use stickler_core::time::ClusterTime;
 use stickler_raft::store::DataDirectory;
 use stickler_raft::{Answer, Cluster, ConsensusConfig, Disk, Persistence, ProposeError};
-use stickler_rt::{BindOptions, Clock, Network, Outside, Seed, Shutdown, TaskSpawner, TcpNetwork};
+use stickler_rt::{BindOptions, Clock, NameTable, Network, Outside, Seed, Shutdown, TaskSpawner, TcpNetwork};
 use tempfile::TempDir;
 
 /// How long a test waits for what must happen soon.
@@ -80,6 +80,7 @@ impl TestCluster {
         .await;
         let outside = Outside {
             network: Arc::new(TcpNetwork),
+            resolver: Arc::new(NameTable::default()),
             clock: Clock::start(),
             seed,
             spawner: Arc::new(TaskSpawner),
@@ -135,7 +136,8 @@ impl TestCluster {
     pub async fn apply(&self, document: ClusterDocument) -> Revision {
         let (_, cluster) = self.nodes().next().expect("a node runs");
         let expected = cluster.view().catalog.revision;
-        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
+        let command =
+            Command::ApplyDocument(Box::new(ApplyDocument { document, expected, removal: Removal::Now }));
         cluster.propose(command, SOON, Persistence::Retry).await.expect("the document is applied");
         self.report_all(true).await;
         cluster.view().catalog.revision

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod cuttable;
 pub mod documents;
 pub mod log;
+pub mod name_server;
 pub mod nodes;
 pub mod shop;
 pub mod simulation;

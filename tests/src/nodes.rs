@@ -12,11 +12,13 @@ use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::lease::Footing;
-use stickler_core::state::{Admin, AdminOutcome, ApplyDocument, Command, Outcome, RotateOutcome, SetAdmin};
+use stickler_core::state::{
+    Admin, AdminOutcome, ApplyDocument, Command, Outcome, Removal, RotateOutcome, SetAdmin,
+};
 use stickler_node::Node;
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_raft::{Cluster, Persistence};
-use stickler_rt::{Clock, Outside, Seed, Shutdown, ThreadSpawner};
+use stickler_rt::{Clock, DnsResolver, NameTable, Outside, Resolver, Seed, Shutdown, ThreadSpawner};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -32,6 +34,8 @@ pub struct TestNodes {
     networks: BTreeMap<NodeId, CuttableNetwork>,
     /// The shops behind them.
     pub shops: Vec<Shop>,
+    /// What names lead to, for all whose node files name no server.
+    pub names: NameTable,
     _ports: ReservedPorts,
 }
 
@@ -69,6 +73,7 @@ impl TestNodes {
                     listener_addresses: BTreeMap::from([("public".to_owned(), address(node, 3))]),
                     workers: Some(1),
                     secrets_key_file: None,
+                    dns_servers: Vec::new(),
                 };
                 adjust(&mut file);
                 (NodeId(node), file)
@@ -80,7 +85,8 @@ impl TestNodes {
         }
         let networks = (1..=size).map(|node| (NodeId(node), CuttableNetwork::default())).collect();
         let running = BTreeMap::new();
-        let mut nodes = Self { directory, files, running, networks, shops: started, _ports: ports };
+        let names = NameTable::default();
+        let mut nodes = Self { directory, files, running, networks, shops: started, names, _ports: ports };
         for node in 1..=size {
             nodes.restart(NodeId(node)).await;
         }
@@ -94,11 +100,17 @@ impl TestNodes {
     pub async fn restart(&mut self, node: NodeId) {
         let file = self.files[&node].clone();
         let network = self.networks[&node].clone();
+        let names = self.names.clone();
         let started = until("the node starts", || {
-            let (file, network) = (file.clone(), network.clone());
+            let (file, network, names) = (file.clone(), network.clone(), names.clone());
             async move {
+                let resolver: Arc<dyn Resolver> = match file.dns_servers.as_slice() {
+                    [] => Arc::new(names),
+                    servers => Arc::new(DnsResolver::asking(servers.to_vec())),
+                };
                 let outside = Outside {
                     network: Arc::new(network),
+                    resolver,
                     clock: Clock::start(),
                     seed: Seed::from_system().ok()?,
                     spawner: Arc::new(ThreadSpawner),
@@ -229,8 +241,14 @@ impl TestNodes {
         self.apply_document(document).await;
     }
 
-    /// Applies a document that no text could be checked to, such as one with very short times.
+    /// Applies a document that no text could be checked to, such as one with very short times. What it does not name is
+    /// gone at once.
     pub async fn apply_document(&self, document: ClusterDocument) {
+        self.apply_removing(document, Removal::Now).await;
+    }
+
+    /// Applies a document, and has backends that it does not name leave in this way.
+    pub async fn apply_removing(&self, document: ClusterDocument, removal: Removal) {
         self.leader().await;
         let (_, cluster) = self.running().next().expect("a node runs");
         until("the cluster is founded", || {
@@ -238,7 +256,7 @@ impl TestNodes {
         })
         .await;
         let expected = cluster.view().catalog.revision;
-        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
+        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected, removal }));
         let answer =
             cluster.propose(command, SOON, Persistence::Retry).await.expect("the document is applied");
         self.known(answer.index).await;

@@ -70,7 +70,11 @@ impl Node for NodeService {
         let document = checked(&request.into_inner().text)
             .map_err(|failure| Status::invalid_argument(failure.to_string()))?;
         let expected = self.cluster.view().catalog.revision;
-        let apply = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
+        let apply = Command::ApplyDocument(Box::new(ApplyDocument {
+            document,
+            expected,
+            removal: stickler_core::state::Removal::Now,
+        }));
         let outcome = self.propose(apply).await?;
         let Outcome::Admin(AdminOutcome::Done(revision)) = outcome else {
             return Err(Status::failed_precondition(format!("the document was answered by {outcome:?}")));

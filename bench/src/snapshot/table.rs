@@ -31,7 +31,11 @@ pub fn print_table_size(options: &TableOptions) -> Result<(), Failure> {
     let mut entries = Entries { state: State::new(), index: 0 };
     entries.state.set_voters(BTreeSet::from([NodeId(1)]));
     let document = checked(&text())?;
-    entries.apply(vec![Command::ApplyDocument(Box::new(ApplyDocument { document, expected: Revision(0) }))]);
+    entries.apply(vec![Command::ApplyDocument(Box::new(ApplyDocument {
+        document,
+        expected: Revision(0),
+        removal: stickler_core::state::Removal::Now,
+    }))]);
     let catalog = entries.state.view().catalog;
     entries.apply(reports(&catalog, &[NodeId(1)]));
     let places =

@@ -117,7 +117,8 @@ impl Admin {
 
     /// The backends, with the cluster's verdict on each.
     pub(crate) async fn backends(&mut self) -> Result<Vec<Backend>, AdminError> {
-        let reply = self.client.list_backends(within(TIMEOUT, ListBackendsRequest {})).await;
+        let reply =
+            self.client.list_backends(within(TIMEOUT, ListBackendsRequest { all_nodes: false })).await;
         reply.map(|reply| reply.into_inner().backends).map_err(|status| self.error(&status))
     }
 
@@ -140,6 +141,7 @@ impl Admin {
             text: text.to_owned(),
             file_name: "cluster.toml".to_owned(),
             expected_revision: shown.revision,
+            removal: None,
         };
         self.client.apply_document(within(TIMEOUT, request)).await.map_err(|status| self.error(&status))?;
         Ok(())

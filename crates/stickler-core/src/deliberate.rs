@@ -54,12 +54,15 @@ pub enum Fault {
     CountKnownSessions,
     MoveBeforeQuiet,
     SendAnnounced,
+    RemoveAtOnce,
+    ForgetWhereItWas,
+    IgnoreBound,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 46] = [
+const DESCRIBED: [Described; 49] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -153,6 +156,21 @@ const DESCRIBED: [Described; 46] = [
         Fault::SendAnnounced,
         "send-announced",
         "a node goes on with requests of a session that is about to move",
+    ),
+    (
+        Fault::RemoveAtOnce,
+        "remove-at-once",
+        "a backend that is removed does not keep its sessions for a while",
+    ),
+    (
+        Fault::ForgetWhereItWas,
+        "forget-where-it-was",
+        "a backend of which the document says where it was before is another one",
+    ),
+    (
+        Fault::IgnoreBound,
+        "ignore-bound",
+        "a backend gets more new sessions than its pool's bound lets it have",
     ),
 ];
 

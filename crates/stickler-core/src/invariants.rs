@@ -110,6 +110,7 @@ pub fn stays_or_is_forced(before: &Binding, after: &Binding, catalog: &Catalog, 
                 catalog.backends.get(&after.backend).filter(|_| before.home.backend() == Some(after.backend));
             home.is_some_and(|home| home.takes_new() && !home.has_forgotten(before.epoch))
         }
+        (MoveReason::BackendRemoved, _) => left.has_left(now),
         // Of a job's moves the judge looks at the jobs.
         (MoveReason::Operator | MoveReason::Job, _) | (MoveReason::BackendMaint, AdminState::Maint) => true,
         (MoveReason::BackendDown, _) => left.health.verdict == Verdict::Down,

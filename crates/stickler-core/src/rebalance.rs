@@ -1,6 +1,7 @@
 //! Evening out bound sessions over a pool, with as few moves as that takes.
 
-use crate::ids::BackendId;
+use crate::ids::{BackendId, PoolId};
+use crate::state::{BackendRecord, View};
 
 /// A backend of the pool, as far as its share of sessions goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,18 @@ pub fn next_moves(loads: &[Load], most: usize) -> Vec<(BackendId, BackendId)> {
         moves.push((from, to));
     }
     moves
+}
+
+/// The backends of a pool that take new sessions, with what they have.
+#[must_use]
+pub fn loads(view: &View, pool: PoolId) -> Vec<Load> {
+    let taking = view.catalog.backends_of(pool).filter(|(_, record)| record.takes_new());
+    let load = |(backend, record): (BackendId, &BackendRecord)| Load {
+        backend,
+        sessions: view.counts.of_backend(backend),
+        weight: record.weight,
+    };
+    taking.map(load).collect()
 }
 
 /// How far the largest backend is above its fair share, in thousandths of that; 0 for an empty pool.

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod by_rule;
 mod claims;
 mod clients;
+mod discovery;
 mod health_checks;
 mod jobs;
 mod leaving;

@@ -1,24 +1,26 @@
 //! What this node counts and measures, as Prometheus reads it.
 
+mod backends;
+mod data_plane;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabelSet};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use stickler_core::document::cluster::Mode;
 use stickler_core::lease::Footing;
 use stickler_core::state::{AdminState, View};
 use stickler_proxy::request::Proxy;
 use stickler_raft::{Cluster, ConsensusStatus};
 
 use crate::readiness::Readiness;
+use data_plane::DataPlane;
 
 /// The prefix of every metric's name.
 const PREFIX: &str = "stickler";
@@ -66,75 +68,6 @@ impl fmt::Debug for MetricsRegistry {
     }
 }
 
-/// The data plane's counters, read when somebody asks.
-struct DataPlane {
-    cluster: Cluster,
-    proxy: Proxy,
-}
-
-impl fmt::Debug for DataPlane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataPlane").finish_non_exhaustive()
-    }
-}
-
-impl Collector for DataPlane {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, help, value) in self.proxy.counters().read() {
-            let counter = ConstCounter::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            counter.encode(metric)?;
-        }
-        let waiting = ConstGauge::new(u64::try_from(self.proxy.waiting()).unwrap_or(u64::MAX));
-        let help = "Requests that wait right now for the backend of their session to come back";
-        waiting.encode(encoder.encode_descriptor(
-            "waiting_requests",
-            help,
-            None,
-            waiting.metric_type(),
-        )?)?;
-        self.encode_in_flight(&mut encoder)?;
-        self.encode_observed(&mut encoder)
-    }
-}
-
-impl DataPlane {
-    /// What each backend has to do for this node.
-    fn encode_in_flight(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that this node has sent to the backend and that are not over";
-        let kind = ConstGauge::new(0_u64).metric_type();
-        let mut family = encoder.encode_descriptor("backend_in_flight", help, None, kind)?;
-        let catalog = &self.cluster.view().catalog;
-        for (id, record) in &catalog.backends {
-            let Some(pool) = catalog.pool(record.pool) else { continue };
-            let labels = [("pool", pool.name.as_str()), ("backend", record.name.as_str())];
-            let in_flight = u64::from(self.proxy.in_flight().count(*id));
-            ConstGauge::new(in_flight).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    /// What affinities that only observe have seen.
-    fn encode_observed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests of recorded sessions of affinities that observe, by whether they went elsewhere";
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let mut family = encoder.encode_descriptor("observed_requests", help, None, kind)?;
-        let catalog = &self.cluster.view().catalog;
-        for id in &catalog.affinities {
-            let Some(policy) = catalog.affinity(*id).filter(|policy| policy.mode == Mode::Observe) else {
-                continue;
-            };
-            let observed = self.proxy.observed().of(*id);
-            let home = observed.requests - observed.elsewhere;
-            for (elsewhere, value) in [("false", home), ("true", observed.elsewhere)] {
-                let labels = [("affinity", policy.name.as_str()), ("elsewhere", elsewhere)];
-                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// All metrics of a node in Prometheus' text format: those of its parts and what its state says right now.
 ///
 /// # Errors
@@ -173,19 +106,6 @@ struct FootingLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AffinityLabels {
     affinity: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BackendLabels {
-    pool: String,
-    backend: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AdminLabels {
-    pool: String,
-    backend: String,
-    admin: &'static str,
 }
 
 fn gauge<V>(registry: &mut Registry, name: &str, help: &str, value: V)
@@ -246,39 +166,7 @@ fn add_state(registry: &mut Registry, view: &View) {
     let conflicts = ConstCounter::new(view.catalog.conflicts.total);
     let help = "Sessions that a node which was cut off served by an epoch that had ended";
     registry.register("conflicts", help, conflicts);
-    add_backends(registry, view);
-}
-
-fn add_backends(registry: &mut Registry, view: &View) {
-    let sessions = Family::<BackendLabels, Gauge>::default();
-    let up = Family::<BackendLabels, Gauge>::default();
-    let drains = Family::<BackendLabels, Gauge>::default();
-    let restarts = Family::<BackendLabels, Counter>::default();
-    let lost = Family::<BackendLabels, Counter>::default();
-    let admin = Family::<AdminLabels, Gauge>::default();
-    for (id, record) in &view.catalog.backends {
-        let Some(pool) = view.catalog.pool(record.pool) else { continue };
-        let labels = BackendLabels { pool: pool.name.clone(), backend: record.name.clone() };
-        sessions.get_or_create(&labels).set(signed(view.counts.of_backend(*id)));
-        up.get_or_create(&labels).set(i64::from(record.health.is_up()));
-        drains.get_or_create(&labels).set(i64::from(record.health.drains));
-        restarts.get_or_create(&labels).inc_by(record.health.restarts);
-        lost.get_or_create(&labels).inc_by(record.health.lost);
-        for name in ["ready", "drain", "maint"] {
-            let labels = AdminLabels { pool: pool.name.clone(), backend: record.name.clone(), admin: name };
-            admin.get_or_create(&labels).set(i64::from(name == admin_name(record.admin)));
-        }
-    }
-    registry.register("backend_sessions", "Sessions by backend", sessions);
-    registry.register("backend_up", "1 when a majority of the voters has the backend up", up);
-    registry.register("backend_drains", "1 when the backend says that it wants no new sessions", drains);
-    registry.register("backend_restarts", "How often the backend was started again in place", restarts);
-    registry.register(
-        "backend_lost_sessions",
-        "Sessions that the backend had when it was started again",
-        lost,
-    );
-    registry.register("backend_admin", "1 for the backend's admin state", admin);
+    backends::add(registry, view);
 }
 
 /// The name of a footing, for people and labels.

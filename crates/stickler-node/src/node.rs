@@ -18,7 +18,7 @@ use crate::metrics::MetricsRegistry;
 use crate::readiness::Readiness;
 use crate::secrets::{self, SecretsFileError};
 use crate::status_server::StatusPages;
-use crate::{health_checks, jobs};
+use crate::{discovery, health_checks, jobs};
 
 /// Why a node did not start. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +100,15 @@ impl Node {
         let config = ConsensusConfig { node: file.id, members: file.initial_members.clone(), secrets };
         let cluster = Cluster::start(config, outside.clone(), disk, peers, shutdown.clone()).await?;
         let proxy = Proxy::start(cluster.clone());
+        let load = proxy.load();
+        cluster.tell_load(Box::new(move |backend| load.of(backend)));
         let leaving = shutdown.child();
         let readiness = Readiness::new(cluster.clone(), leaving.clone());
         let metrics = MetricsRegistry::new();
         metrics.observe(cluster.clone(), proxy.clone());
 
         tokio::spawn(secrets::watch(cluster.clone(), readiness.clone(), shutdown.clone()));
+        tokio::spawn(discovery::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(jobs::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(leaving_sessions::run(cluster.clone(), shutdown.clone()));
         tokio::spawn(health_checks::run(cluster.clone(), proxy.clone(), shutdown.clone()));

@@ -9,8 +9,9 @@ use arc_swap::Guard;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use rand::RngCore;
 use stickler_core::affinity::sealing::SealingKeyId;
-use stickler_core::ids::{ClusterId, Incarnation, LogIndex, NodeId};
+use stickler_core::ids::{BackendId, ClusterId, Incarnation, LogIndex, NodeId};
 use stickler_core::lease::Standing;
+use stickler_core::load::BackendLoad;
 use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::secrets::SecretsKey;
 use stickler_core::state::{Catalog, Command, State, View};
@@ -21,6 +22,7 @@ use crate::disk::{Disk, DiskError};
 use crate::founding::MembershipError;
 use crate::hand_over::{HandOverError, ask_to_hand_over, hand_over};
 use crate::key_rotation::{KeySource, RotationError};
+use crate::loads::{LoadSource, OwnLoad, ask_all};
 use crate::machine::StateMachine;
 use crate::office::{Term, office_queue};
 use crate::peers::{Gatekeeper, Links, PeerNetwork, PeerService, serve};
@@ -75,6 +77,7 @@ struct Shared {
     health: crate::store::StoreHealth,
     blocking: Blocking,
     keys: KeySource,
+    load: OwnLoad,
 }
 
 /// What a node says of itself to operators.
@@ -144,6 +147,7 @@ impl Cluster {
         let (leader_log, log_queue) = leader_log();
         let (office_handle, office) = office_queue();
         let (proposals, waiting) = Proposals::new(outside.clock.clone());
+        let load = OwnLoad::default();
         let service = PeerService {
             raft: raft.clone(),
             gatekeeper: Arc::clone(&gatekeeper),
@@ -151,6 +155,7 @@ impl Cluster {
             leader_log: leader_log.clone(),
             office: office_handle.clone(),
             blocking: opened.blocking,
+            load: load.clone(),
         };
         let serving = shutdown.clone();
         tokio::spawn(async move {
@@ -197,6 +202,7 @@ impl Cluster {
             health: opened.health,
             blocking: opened.blocking,
             keys,
+            load,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -361,6 +367,22 @@ impl Cluster {
                 voter: voters.contains(id),
             })
             .collect()
+    }
+
+    /// Has this node's load told by `source` from now on, to whoever asks. Only the first one counts.
+    pub fn tell_load(&self, source: LoadSource) {
+        self.shared.load.tell(source);
+    }
+
+    /// What all nodes have these backends do, by their own word. A node that does not answer within half a second is
+    /// left out.
+    pub async fn loads(&self, backends: &[BackendId]) -> BTreeMap<NodeId, Vec<BackendLoad>> {
+        let shared = &self.shared;
+        let others = self.members().into_iter().map(|member| member.node).filter(|node| *node != shared.node);
+        let targets = others.filter_map(|node| shared.links.target(node)).collect();
+        let mut loads = ask_all(&shared.links, targets, backends).await;
+        loads.insert(shared.node, shared.load.of(backends));
+        loads
     }
 
     /// Makes a snapshot now and forgets the log that it covers, so that a node that was away for long gets

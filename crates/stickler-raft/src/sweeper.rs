@@ -1,10 +1,11 @@
-//! Ends sessions whose time is over: looks at what comes due, and proposes to end it while this node leads.
+//! Ends sessions, and removes backends, whose time is over: looks at what comes due, and proposes to end it while this node
+//! leads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::ids::{Epoch, Revision};
-use stickler_core::state::{Command, Deadlines, Expire, Record, SessionKey, View, deadline};
+use stickler_core::state::{Command, Deadlines, Expire, Record, Retire, SessionKey, View, deadline};
 use stickler_core::time::ClusterTime;
 use stickler_rt::{Clock, Shutdown, watch};
 
@@ -51,6 +52,20 @@ impl Sweeper {
                 }
             }
             self.sweep(&view).await;
+            self.retire(&view).await;
+        }
+    }
+
+    /// Removes the backends whose leave is over.
+    async fn retire(&self, view: &View) {
+        let Some(term) = self.term.borrow().clone() else { return };
+        let backends = view.catalog.have_left(&view.counts, term.cluster_time(self.clock.now()));
+        if backends.is_empty() {
+            return;
+        }
+        let command = Command::Retire(Retire { backends });
+        if let Err(error) = self.leader_log.propose(vec![command]).await {
+            tracing::debug!(%error, "the removal of backends was not committed; it is proposed again");
         }
     }
 

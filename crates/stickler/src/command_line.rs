@@ -11,9 +11,10 @@ use crate::operate::affinities::AffinityCommand;
 use crate::operate::apply::ApplyOptions;
 use crate::operate::backends::BackendCommand;
 use crate::operate::explain::ExplainOptions;
-use crate::operate::jobs::{JobCommand, PoolCommand};
+use crate::operate::jobs::JobCommand;
 use crate::operate::keys::KeyCommand;
 use crate::operate::members::HandOverOptions;
+use crate::operate::pools::PoolCommand;
 use crate::operate::sessions::SessionCommand;
 use crate::run::RunOptions;
 
@@ -58,7 +59,8 @@ pub enum Command {
     /// Give a cluster document to the cluster; all nodes follow it at once
     #[command(
         after_help = "Examples:\n  stickler apply cluster.toml --dry-run    show what would change\n  \
-                      stickler apply cluster.toml --expect 3   only if nobody was faster"
+                      stickler apply cluster.toml --expect 3   only if nobody was faster\n\n\
+                      Backends that the document names no more keep their sessions for the drain_timeout of their pool."
     )]
     Apply(ApplyOptions),
     /// Show what each node says of itself: leader, term, applied index, lease, state hash, readiness
@@ -72,7 +74,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
-    /// Look at backends, and set them ready, to drain, or in maint
+    /// Look at backends, add and remove them, and set them ready, to drain, or in maint
     #[command(arg_required_else_help = true)]
     Backend {
         /// What to do.
@@ -86,7 +88,7 @@ pub enum Command {
         #[command(subcommand)]
         command: JobCommand,
     },
-    /// Even out the sessions of a pool
+    /// Look at pools, and even out their sessions
     #[command(arg_required_else_help = true)]
     Pool {
         /// What to do.

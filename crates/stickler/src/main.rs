@@ -46,7 +46,7 @@ fn obey(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Backend { command } => operate::run(operate::backends::run(&command))?,
         Command::Job { command } => operate::run(operate::jobs::run(&command))?,
-        Command::Pool { command } => operate::run(operate::jobs::run_pool(&command))?,
+        Command::Pool { command } => operate::run(operate::pools::run(&command))?,
         Command::Explain(options) => operate::run(operate::explain::run(&options))?,
         Command::Affinity { command } => operate::run(operate::affinities::run(&command))?,
         Command::Session { command } => operate::run(operate::sessions::run(&command))?,

@@ -1,12 +1,13 @@
 //! `stickler run`: one node, until it is told to stop.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::document::check_node;
 use stickler_core::document::node::NodeFile;
 use stickler_node::Node;
-use stickler_rt::{Outside, Shutdown};
+use stickler_rt::{DnsResolver, Outside, Shutdown};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::demo_shop::stdin_closed;
@@ -49,7 +50,8 @@ pub fn run(options: &RunOptions) -> Result<(), Failure> {
 
 async fn serve(file: NodeFile, until_stdin_closes: bool) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let outside = Outside::of_process().map_err(refused)?;
+    let mut outside = Outside::of_process().map_err(refused)?;
+    outside.resolver = Arc::new(DnsResolver::asking(file.dns_servers.clone()));
     let disk = Node::open_directory(&file, &outside).map_err(refused)?;
     let node = Node::start(file, outside, disk, Shutdown::new()).await.map_err(refused)?;
     let ended = tokio::select! {

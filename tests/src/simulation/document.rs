@@ -70,6 +70,7 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
         listener_addresses: BTreeMap::from([("public".to_owned(), any(PUBLIC))]),
         workers: Some(1),
         secrets_key_file: None,
+        dns_servers: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use stickler_core::state::{AdminState, BackendRecord, Record};
 use stickler_node::Node;
 use stickler_raft::store::{MemoryDisk, SyncPolicy};
 use stickler_raft::{Cluster, Disk};
-use stickler_rt::{Clock, Outside, Seed, Shutdown, TaskSpawner};
+use stickler_rt::{Clock, NameTable, Outside, Seed, Shutdown, TaskSpawner};
 use tokio::sync::mpsc;
 
 use super::document::{WAIT, host_of, node_file};
@@ -170,6 +170,7 @@ impl NodeHost {
         let network = WatchedNetwork::new(*node, ledger.clone(), shops, seed.child("wire").rng());
         let outside = Outside {
             network: Arc::new(network.clone()),
+            resolver: Arc::new(NameTable::default()),
             clock,
             seed: seed.child("outside"),
             spawner: Arc::new(TaskSpawner),

@@ -10,8 +10,8 @@ use stickler_core::ids::{BackendId, Epoch, LogIndex, Revision};
 use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::state::{
     Admin, AdminState, ApplyDocument, AtDeadline, BackendRecord, Binding, ChangeJob, Command, JobChange,
-    JobOutcome, Outcome, RebindOutcome, Record, RotateOutcome, SessionKey, SetAdmin, StartJob, UnbindOutcome,
-    Work,
+    JobOutcome, Outcome, RebindOutcome, Record, Removal, RotateOutcome, SessionKey, SetAdmin, StartJob,
+    UnbindOutcome, Work,
 };
 use stickler_node::by_rule::{Job, Seen};
 use stickler_raft::{Cluster, Persistence};
@@ -118,7 +118,12 @@ impl Operator {
 
     async fn apply(&self, absent: usize, expected: Revision) {
         let document = document(&self.shops, absent);
-        self.propose(Command::ApplyDocument(Box::new(ApplyDocument { document, expected }))).await;
+        self.propose(Command::ApplyDocument(Box::new(ApplyDocument {
+            document,
+            expected,
+            removal: Removal::Now,
+        })))
+        .await;
     }
 
     /// Adds a key after the newest that is seen here. Clients of Stickler's cookie must not notice.

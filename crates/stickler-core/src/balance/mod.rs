@@ -5,11 +5,13 @@
 //! A weight of 0 is never chosen either. All arithmetic is on integers, so that every node and every
 //! replay of the log comes to the same choice.
 
+mod bounded_load;
 mod fewest_sessions;
 mod rendezvous;
 mod two_choices;
 mod weighted_round_robin;
 
+pub use bounded_load::within_bound;
 pub use fewest_sessions::fewest_sessions;
 pub use rendezvous::rendezvous;
 pub use two_choices::two_choices;

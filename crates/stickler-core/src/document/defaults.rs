@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::cluster::{
-    AfterWait, Balance, ClientAddress, Mode, Otherwise, RecordWhen, Retry, SameSite, Scope, WhenBack,
-    WhenDown, WhenFull, WhenIsolated,
+    AfterWait, Balance, ClientAddress, DnsRecord, Mode, Otherwise, RecordWhen, Retry, SameSite, Scope,
+    WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 
 /// `limits.max_bindings`.
@@ -41,6 +41,10 @@ pub const MAX_QUEUE: u32 = 1000;
 pub const RETRY: Retry = Retry::Unsent;
 /// `pool.retry_budget`, in percent: what a pool with room to spare bears on top of its load.
 pub const RETRY_BUDGET: u8 = 20;
+/// `pool.drain_timeout`: longer than people take for what they have begun.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// `pool.dns.record`.
+pub const DNS_RECORD: DnsRecord = DnsRecord::A;
 /// `pool.ejection.consecutive_errors`.
 pub const EJECTION_ERRORS: u32 = 5;
 /// `pool.ejection.time`: longer than the voters take to probe it.

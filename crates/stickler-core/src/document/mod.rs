@@ -4,7 +4,9 @@
 
 pub mod cluster;
 pub mod defaults;
+pub mod edit;
 pub mod node;
+pub mod pool;
 pub mod problem;
 
 mod check;

@@ -28,6 +28,8 @@ pub struct NodeFile {
     pub listener_addresses: BTreeMap<String, SocketAddr>,
     /// Workers that accept clients; `None` is one for each core.
     pub workers: Option<usize>,
+    /// Servers that are asked for the names of backends; none: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// The file that has the key of the cluster's secrets; `None` where they are kept in the clear.
     pub secrets_key_file: Option<PathBuf>,
 }

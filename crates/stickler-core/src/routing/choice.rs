@@ -1,6 +1,6 @@
 //! A node's own choice of a backend: final for a request without a session, advice for a bind.
 
-use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices};
+use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices, within_bound};
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::state::{AdminState, BackendRecord, View};
@@ -29,6 +29,8 @@ pub trait Chooser {
 pub enum NotTaking {
     /// It drains, or is in maint.
     NotReady,
+    /// It was removed, and keeps its sessions for a while.
+    Leaves,
     /// It says itself that it wants none.
     Drains,
     /// It is down, or nobody has found it up as yet.
@@ -43,6 +45,7 @@ pub enum NotTaking {
 pub(super) fn why_not_taking(view: &View, id: BackendId, backend: &BackendRecord) -> Option<NotTaking> {
     let full = || backend.max_sessions.is_some_and(|most| view.counts.of_backend(id) >= most);
     match backend {
+        BackendRecord { leaving: Some(_), .. } => Some(NotTaking::Leaves),
         BackendRecord { admin: AdminState::Drain { .. } | AdminState::Maint, .. } => {
             Some(NotTaking::NotReady)
         }
@@ -109,7 +112,11 @@ fn candidates(
     let share = |backend| view.catalog.share(backend, now);
     let mut candidates: Vec<Candidate> =
         backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect();
-    if view.catalog.pool(pool).is_some_and(|pool| pool.ejection.is_some()) {
+    let policy = view.catalog.pool(pool);
+    if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
+        within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
+    }
+    if policy.is_some_and(|policy| policy.ejection.is_some()) {
         prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
     }
     candidates

@@ -11,7 +11,9 @@ use crate::time::ClusterTime;
 /// Why a session can't stay on its backend; `None` when it can, as far as the backend goes.
 #[must_use]
 pub fn why_gone(backend: Option<&BackendRecord>, now: ClusterTime) -> Option<MoveReason> {
-    let Some(backend) = backend else { return Some(MoveReason::BackendRemoved) };
+    let Some(backend) = backend.filter(|backend| !backend.has_left(now)) else {
+        return Some(MoveReason::BackendRemoved);
+    };
     match backend.admin {
         AdminState::Maint => Some(MoveReason::BackendMaint),
         AdminState::Drain { deadline: Some(deadline) } if deadline <= now => Some(MoveReason::DrainDeadline),

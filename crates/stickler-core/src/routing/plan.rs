@@ -90,7 +90,7 @@ impl Plan {
             patterns: Patterns::of_affinities(&document.affinities),
             scoped: catalog.pools.iter().map(|pool| hasher.scoped(*pool)).collect(),
             pools: catalog.pools.clone(),
-            max_requests: max_requests(catalog, document),
+            max_requests: max_requests(catalog),
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
             hasher,
@@ -207,14 +207,6 @@ impl Plan {
     }
 }
 
-fn max_requests(catalog: &Catalog, document: &ClusterDocument) -> BTreeMap<BackendId, u32> {
-    let pools = catalog.pools.iter().zip(&document.pools);
-    let limits: BTreeMap<(PoolId, &str), u32> = pools
-        .flat_map(|(id, pool)| pool.backends.iter().map(|backend| (*id, backend)))
-        .filter_map(|(id, backend)| Some(((id, backend.name.as_str()), backend.max_requests?)))
-        .collect();
-    let backends = catalog.backends.iter();
-    backends
-        .filter_map(|(id, record)| Some((*id, *limits.get(&(record.pool, record.name.as_str()))?)))
-        .collect()
+fn max_requests(catalog: &Catalog) -> BTreeMap<BackendId, u32> {
+    catalog.backends.iter().filter_map(|(id, record)| Some((*id, record.max_requests?))).collect()
 }

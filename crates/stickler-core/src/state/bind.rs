@@ -1,7 +1,7 @@
 //! Binding: the first binder wins.
 
 use super::State;
-use super::catalog::BackendRecord;
+use super::backends::BackendRecord;
 use super::command::{Bind, Origin};
 use super::deadlines::deadline;
 use super::outcome::{BindOutcome, BindRefusal};
@@ -149,7 +149,7 @@ impl State {
         candidate: Option<BackendId>,
         except: Option<BackendId>,
     ) -> Result<BackendId, NoChoice> {
-        let algorithm = self.catalog.pool(pool).ok_or(NoChoice::NoBackend)?.balance;
+        let policy = self.catalog.pool(pool).ok_or(NoChoice::NoBackend)?;
         let takes_new: Vec<(BackendId, &BackendRecord)> = self
             .catalog
             .backends_of(pool)
@@ -158,12 +158,15 @@ impl State {
         if takes_new.is_empty() {
             return Err(NoChoice::NoBackend);
         }
-        let free: Vec<Candidate> = takes_new
+        let mut free: Vec<Candidate> = takes_new
             .into_iter()
             .filter(|(id, backend)| !self.is_full(*id, backend))
             .map(|(id, backend)| Candidate { backend: id, weight: self.catalog.share(backend, self.time) })
             .collect();
-        let chosen = match (algorithm, candidate) {
+        if let Some(percent) = policy.bounded_load.filter(|_| !deliberate::active(Fault::IgnoreBound)) {
+            balance::within_bound(&mut free, percent, |id| self.counts.of_backend(id));
+        }
+        let chosen = match (policy.balance, candidate) {
             (Balance::FewestSessions, _) => balance::fewest_sessions(&free, |id| self.counts.of_backend(id)),
             (_, Some(candidate)) if free.iter().any(|free| free.backend == candidate) => Some(candidate),
             _ => balance::rendezvous(&free, session.key),

@@ -2,19 +2,18 @@
 //! permanent ids of what it names, and each backend's state. Small, and shared with readers as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::backends::{BackendRecord, Discovered};
 use super::conflicts::Conflicts;
 use super::marks::Mark;
 use super::record::{Binding, Cause, MoveReason};
 use super::ring::Ring;
-use super::verdict::Health;
 use crate::deliberate::{self, Fault};
 use crate::document::cluster::{Affinity, ClusterDocument, Limits, Pool};
-use crate::ids::{AffinityId, BackendId, ClusterId, Epoch, NodeId, PoolId, Revision};
+use crate::ids::{AffinityId, BackendId, ClusterId, NodeId, PoolId, Revision};
 use crate::secrets::{KeptSecret, Purpose, SecretsError, SecretsKey};
 use crate::time::ClusterTime;
 
@@ -33,8 +32,10 @@ pub struct Catalog {
     pub pools: Vec<PoolId>,
     /// Ids of the document's affinities, in its order.
     pub affinities: Vec<AffinityId>,
-    /// Every backend of the document.
+    /// Every backend of the document, those that were discovered, and those that leave.
     pub backends: BTreeMap<BackendId, BackendRecord>,
+    /// What the names of pools led to last.
+    pub discovered: BTreeMap<PoolId, Discovered>,
     /// The last permanent id that was given out, of whatever kind.
     pub last_id: u64,
     /// The keys of Stickler's cookie.
@@ -79,74 +80,6 @@ impl Founded {
             Some(key) => KeptSecret::wrap(secret, key, nonce, self.cluster, Purpose::SealingKey),
             None => KeptSecret::clear(secret),
         })
-    }
-}
-
-/// One backend, as the cluster sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackendRecord {
-    /// Its pool.
-    pub pool: PoolId,
-    /// Its name, unique within the pool.
-    pub name: String,
-    /// Where it accepts connections.
-    pub address: SocketAddr,
-    /// Its share of new sessions.
-    pub weight: u32,
-    /// The most sessions that may be bound to it.
-    pub max_sessions: Option<u64>,
-    /// What operators decided.
-    pub admin: AdminState,
-    /// Raised by every change of `admin`.
-    pub revision: Revision,
-    /// What the voters found.
-    pub health: Health,
-    /// When operators decided it.
-    pub admin_since: ClusterTime,
-}
-
-/// A backend's admin state, with HAProxy's meaning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AdminState {
-    /// New and bound sessions.
-    #[default]
-    Ready,
-    /// Bound sessions only, until the deadline if there is one.
-    Drain {
-        /// From here on bound sessions move, too.
-        deadline: Option<ClusterTime>,
-    },
-    /// No sessions at all.
-    Maint,
-}
-
-impl BackendRecord {
-    /// Whether it takes new sessions, its cap aside.
-    #[must_use]
-    pub fn takes_new(&self) -> bool {
-        self.admin == AdminState::Ready && self.health.is_up() && !self.health.drains && self.weight > 0
-    }
-
-    /// Since when it has taken sessions, or could have: for its slow start.
-    #[must_use]
-    pub fn taking_since(&self) -> ClusterTime {
-        self.health.since.max(self.admin_since)
-    }
-
-    /// Whether a session by this epoch was held by an earlier life of the backend.
-    #[must_use]
-    pub fn has_forgotten(&self, epoch: Epoch) -> bool {
-        epoch <= self.health.forgotten
-    }
-
-    /// Whether a session that is on it may stay, at this time.
-    #[must_use]
-    pub fn keeps_bound(&self, now: ClusterTime) -> bool {
-        match self.admin {
-            AdminState::Maint => false,
-            AdminState::Drain { deadline: Some(deadline) } if deadline <= now => false,
-            AdminState::Ready | AdminState::Drain { .. } => !self.health.is_down(),
-        }
     }
 }
 
@@ -204,90 +137,20 @@ impl Catalog {
         (takes && !record.has_forgotten(binding.epoch)).then_some(home)
     }
 
-    /// The backend of a pool that applications call so in their identifiers.
+    /// The backend of a pool that applications call so in their identifiers: one that leaves only where none has come
+    /// after it.
     #[must_use]
     pub fn backend_by_route(&self, pool: PoolId, route: &str) -> Option<BackendId> {
-        let settings = self.pool(pool)?.backends.iter();
-        let mut called =
-            settings.filter(|backend| backend.route.as_deref().unwrap_or(&backend.name) == route);
-        let name = &called.next()?.name;
-        self.backends_of(pool).find(|(_, record)| record.name == *name).map(|(id, _)| id)
+        let called = |(_, record): &(BackendId, &BackendRecord)| {
+            record.route.as_deref().unwrap_or(&record.name) == route
+        };
+        let found = self.backends_of(pool).filter(called).min_by_key(|(_, record)| record.leaving.is_some());
+        found.map(|(id, _)| id)
     }
 
-    /// Takes `document` in: what keeps its name keeps its id, and a backend that keeps name and address
-    /// keeps its state as well. Ids are never given out twice.
-    pub(super) fn replace_document(&mut self, document: ClusterDocument, now: ClusterTime) {
-        let old = self.document.take();
-        let old_pools =
-            old.iter().flat_map(|old| &old.pools).map(|pool| pool.name.clone()).zip(self.pools.clone());
-        let old_pools: BTreeMap<String, PoolId> = old_pools.collect();
-        let old_affinities = old
-            .iter()
-            .flat_map(|old| &old.affinities)
-            .map(|policy| policy.name.clone())
-            .zip(self.affinities.clone());
-        let old_affinities: BTreeMap<String, AffinityId> = old_affinities.collect();
-
-        self.pools = document
-            .pools
-            .iter()
-            .map(|pool| old_pools.get(&pool.name).copied().unwrap_or_else(|| PoolId(self.next_id())))
-            .collect();
-        self.affinities = document
-            .affinities
-            .iter()
-            .map(|policy| {
-                old_affinities.get(&policy.name).copied().unwrap_or_else(|| AffinityId(self.next_id()))
-            })
-            .collect();
-        self.replace_backends(&document, now);
-        self.document = Some(Arc::new(document));
-        self.revision = Revision(self.revision.0 + 1);
-    }
-
-    fn replace_backends(&mut self, document: &ClusterDocument, now: ClusterTime) {
-        let mut old: BTreeMap<(PoolId, String, SocketAddr), (BackendId, BackendRecord)> =
-            std::mem::take(&mut self.backends)
-                .into_iter()
-                .map(|(id, record)| ((record.pool, record.name.clone(), record.address), (id, record)))
-                .collect();
-        for (pool, id) in document.pools.iter().zip(self.pools.clone()) {
-            for backend in &pool.backends {
-                let same = old.remove(&(id, backend.name.clone(), backend.address));
-                let (backend_id, mut record) = match same {
-                    Some(kept) => kept,
-                    None if deliberate::active(Fault::ReuseBackendId) && !old.is_empty() => {
-                        let (_, (reused, _)) = old.pop_last().expect("it was just looked at");
-                        (reused, BackendRecord::new(id, backend, now))
-                    }
-                    None => (BackendId(self.next_id()), BackendRecord::new(id, backend, now)),
-                };
-                record.weight = backend.weight;
-                record.max_sessions = backend.max_sessions;
-                self.backends.insert(backend_id, record);
-            }
-        }
-    }
-
-    fn next_id(&mut self) -> u64 {
+    pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
-    }
-}
-
-impl BackendRecord {
-    fn new(pool: PoolId, backend: &crate::document::cluster::Backend, now: ClusterTime) -> Self {
-        Self {
-            pool,
-            name: backend.name.clone(),
-            address: backend.address,
-            weight: backend.weight,
-            max_sessions: backend.max_sessions,
-            admin: AdminState::Ready,
-            revision: Revision(0),
-            health: Health::unknown(now),
-            admin_since: now,
-        }
     }
 }
 
@@ -299,18 +162,13 @@ impl Catalog {
         self.ring.hash(hasher);
         self.marks.hash(hasher);
         self.conflicts.hash(hasher);
+        self.discovered.hash(hasher);
         // The document is a function of its text, which is what the user sees and compares.
         self.document.as_ref().map(|document| &document.source).hash(hasher);
         for (id, backend) in &self.backends {
-            (
-                id,
-                backend.pool,
-                &backend.name,
-                backend.address.to_string(),
-                backend.weight,
-                backend.max_sessions,
-            )
-                .hash(hasher);
+            (id, backend.pool, &backend.name, backend.address.to_string(), backend.weight).hash(hasher);
+            (backend.max_sessions, backend.max_requests, &backend.route).hash(hasher);
+            (backend.source, backend.leaving).hash(hasher);
             (backend.admin, backend.revision, backend.health.verdict, backend.health.since).hash(hasher);
             (backend.health.suspicions, backend.health.suspected_at).hash(hasher);
             (backend.health.drains, &backend.health.instance, backend.health.forgotten).hash(hasher);

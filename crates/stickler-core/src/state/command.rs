@@ -3,6 +3,7 @@
 //! Every command carries its precondition (an epoch, a revision, a report number, or the index that its
 //! proposer had seen), so that a retry after an unknown outcome can't hit a newer session.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::jobs::{AtDeadline, Work};
 use super::record::{MoveReason, SessionKey};
 use super::verdict::Finding;
 use crate::affinity::sealing::SealingKeyId;
+use crate::discovery::DiscoveredBackend;
 use crate::document::cluster::{ClusterDocument, Rate};
 use crate::ids::{
     AffinityId, BackendId, ClusterId, Epoch, Incarnation, JobId, KeyHash, LogIndex, NodeId, PoolId, Revision,
@@ -78,6 +80,10 @@ pub enum Command {
     Withdraw(Withdraw),
     /// Report that a node holds the requests of announced sessions, and that none of theirs goes on.
     Quiet(Quiet),
+    /// Take in what a pool's name leads to.
+    Discover(Discover),
+    /// Remove backends whose leave is over.
+    Retire(Retire),
 }
 
 /// The cluster's birth: drawn by its founder, fixed for ever. A second one changes nothing.
@@ -245,6 +251,38 @@ pub struct ApplyDocument {
     pub document: ClusterDocument,
     /// The revision that the operator saw.
     pub expected: Revision,
+    /// What becomes of the sessions of backends that it no longer names.
+    pub removal: Removal,
+}
+
+/// What becomes of the sessions of backends that are named no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Removal {
+    /// They stay until they end, or until the deadline, in milliseconds from now on.
+    Drain {
+        /// `None`: the one of their pool.
+        deadline: Option<u64>,
+    },
+    /// They move, or end, with their next request, as their affinity says.
+    Now,
+}
+
+/// Take in what a pool's name leads to, if what it led to still has this revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discover {
+    /// The pool.
+    pub pool: PoolId,
+    /// The revision of what was discovered when the question was asked.
+    pub expected: Revision,
+    /// All of them, [`MOST_DISCOVERED`](crate::discovery::MOST_DISCOVERED) at most.
+    pub backends: Vec<DiscoveredBackend>,
+}
+
+/// Remove backends that were leaving. `apply` checks each by its own time and counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retire {
+    /// The backends.
+    pub backends: BTreeSet<BackendId>,
 }
 
 /// Add a sealing key, if the newest one is still this one. It seals once the stable index has passed it.

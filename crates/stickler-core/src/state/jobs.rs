@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::catalog::AdminState;
+use super::backends::AdminState;
 use super::command::{Announce, ChangeJob, JobChange, Quiet, StartJob, Withdraw, Withdrawn};
 use super::outcome::{JobOutcome, Outcome};
 use super::record::{Binding, Cause, MoveReason, Record, SessionKey};

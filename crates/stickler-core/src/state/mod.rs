@@ -3,6 +3,7 @@
 //! [`State::apply`] is the only way to change it, and it alone decides, from replicated state: two nodes
 //! that applied the same entries are the same (I9). Readers hold a [`View`], published after each entry.
 
+mod backends;
 mod bind;
 mod catalog;
 mod command;
@@ -29,7 +30,8 @@ mod view;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use catalog::{AdminState, BackendRecord, Catalog, Founded};
+pub use backends::{AdminState, BackendRecord, Discovered, Leaving, Source};
+pub use catalog::{Catalog, Founded};
 pub use command::*;
 pub use conflicts::{Conflict, Conflicts};
 pub use counts::Counts;
@@ -168,6 +170,8 @@ impl State {
             Command::Announce(announce) => self.announce(announce),
             Command::Withdraw(withdraw) => self.withdraw(withdraw),
             Command::Quiet(quiet) => self.quiet(quiet),
+            Command::Discover(discover) => self.discover(discover),
+            Command::Retire(retire) => self.retire(retire),
         }
     }
 

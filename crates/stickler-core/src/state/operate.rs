@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
-use super::catalog::{AdminState, Founded};
-use super::command::{Admin, ApplyDocument, Found, Report, SetAdmin, Suspect};
+use super::backends::AdminState;
+use super::catalog::Founded;
+use super::command::{Admin, ApplyDocument, Discover, Found, Report, Retire, SetAdmin, Suspect};
 use super::counts::Counts;
 use super::idle::IdleOrder;
 use super::outcome::{AdminOutcome, Outcome};
 use super::verdict::{Finding, Life, MAX_INSTANCE, ReportedHealth};
+use crate::discovery::MOST_DISCOVERED;
 use crate::ids::Revision;
 
 impl State {
@@ -69,11 +71,32 @@ impl State {
         if self.catalog.revision != apply.expected {
             return AdminOutcome::Changed(self.catalog.revision);
         }
-        Arc::make_mut(&mut self.catalog).replace_document(apply.document.clone(), self.time);
+        let catalog = Arc::make_mut(&mut self.catalog);
+        catalog.replace_document(apply.document.clone(), apply.removal, self.time);
         self.counts = Arc::new(Counts::for_catalog(&self.catalog, &self.counts));
         let idle = std::mem::take(&mut self.idle);
         self.idle = IdleOrder::for_catalog(&self.catalog, &self.table, idle);
         AdminOutcome::Done(self.catalog.revision)
+    }
+
+    pub(super) fn discover(&mut self, discover: &Discover) -> Outcome {
+        let (found, now) = (&discover.backends, self.time);
+        let found = &found[..found.len().min(MOST_DISCOVERED)];
+        if Arc::make_mut(&mut self.catalog).discover((discover.pool, discover.expected), found, now) {
+            self.counts = Arc::new(Counts::for_catalog(&self.catalog, &self.counts));
+        }
+        Outcome::Noted
+    }
+
+    pub(super) fn retire(&mut self, retire: &Retire) -> Outcome {
+        let over = self.catalog.have_left(&self.counts, self.time);
+        let gone: Vec<_> = over.intersection(&retire.backends).collect();
+        if !gone.is_empty() {
+            let catalog = Arc::make_mut(&mut self.catalog);
+            catalog.backends.retain(|id, _| !gone.contains(&id));
+            self.counts = Arc::new(Counts::for_catalog(&self.catalog, &self.counts));
+        }
+        Outcome::Noted
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rebinding: compare-and-set on the epoch, for a reason that must hold in the replicated state (I3).
 
 use super::State;
+use super::backends::{AdminState, BackendRecord};
 use super::bind::NoChoice;
-use super::catalog::{AdminState, BackendRecord};
 use super::command::Rebind;
 use super::outcome::{RebindOutcome, RebindRefusal};
 use super::record::{Binding, Cause, Home, MoveReason, Record, SessionKey};
@@ -50,7 +50,7 @@ impl State {
     fn holds(&self, reason: MoveReason, session: SessionKey, binding: &Binding) -> bool {
         let record = self.catalog.backends.get(&binding.backend);
         match reason {
-            MoveReason::BackendRemoved => record.is_none(),
+            MoveReason::BackendRemoved => record.is_none_or(|record| record.has_left(self.time)),
             MoveReason::BackendDown => record.is_some_and(|record| record.health.is_down()),
             MoveReason::BackendMaint => record.is_some_and(|record| record.admin == AdminState::Maint),
             MoveReason::DrainDeadline => record.is_some_and(|record| {

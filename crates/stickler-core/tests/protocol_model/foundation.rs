@@ -13,7 +13,7 @@ use stickler_core::ids::{
 };
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    ApplyDocument, Batch, Bind, Command, Finding, Found, MoveReason, Origin, Rebind, Record, Report,
+    ApplyDocument, Batch, Bind, Command, Finding, Found, MoveReason, Origin, Rebind, Record, Removal, Report,
     SessionKey, SnapshotHeader, Stamp, State,
 };
 use stickler_core::time::ClusterTime;
@@ -52,7 +52,7 @@ fn lay() -> Foundation {
         sealing_secret: KeptSecret::clear(&[2; 32]),
     };
     feed(&mut state, vec![Command::Found(found)]);
-    let document = ApplyDocument { document: document(), expected: Revision(0) };
+    let document = ApplyDocument { document: document(), expected: Revision(0), removal: Removal::Now };
     feed(&mut state, vec![Command::ApplyDocument(Box::new(document))]);
     let catalog = state.view().catalog;
     let (pool, affinity) = (catalog.pools[0], catalog.affinities[0]);
@@ -117,6 +117,7 @@ fn document() -> ClusterDocument {
         max_sessions: None,
         route: None,
         max_requests: None,
+        moved_from: None,
     };
     let pool = Pool {
         name: "shop".to_owned(),
@@ -131,6 +132,9 @@ fn document() -> ClusterDocument {
         max_queue: 1000,
         retry: Retry::Unsent,
         retry_budget: 20,
+        bounded_load: None,
+        drain_timeout: Duration::from_secs(3600),
+        discovery: None,
     };
     let affinity = Affinity {
         name: "cart".to_owned(),

@@ -81,7 +81,7 @@ impl Applied {
     fn takes_new(&self, backend: BackendId) -> bool {
         self.view.catalog.backends.get(&backend).is_some_and(|record| {
             let ready = record.admin == AdminState::Ready && record.health.verdict == Verdict::Up;
-            ready && !record.health.drains && record.weight > 0
+            ready && !record.health.drains && record.weight > 0 && record.leaving.is_none()
         })
     }
 }
@@ -138,7 +138,8 @@ fn check_bind(applied: &Applied, bind: &Bind, outcome: &BindOutcome) {
         let advice =
             candidate.filter(|candidate| applied.takes_new(*candidate) && !applied.was_full(*candidate));
         let advice = advice.filter(|candidate| applied.view.catalog.backends[candidate].pool == pool);
-        if applied.view.catalog.pool(pool).unwrap().balance != Balance::FewestSessions {
+        let policy = applied.view.catalog.pool(pool).unwrap();
+        if policy.balance != Balance::FewestSessions && policy.bounded_load.is_none() {
             assert!(advice.is_none_or(|advice| advice == binding.backend), "good advice is taken");
         }
     }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use stickler_core::document::cluster::{
-    Affinity, Backend, Balance, CheckAnswer, ClusterDocument, HealthCheck, Limits, Method, Mode, Otherwise,
-    Pool, Retry, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
+    Affinity, Backend, Balance, CheckAnswer, ClusterDocument, Discovery, DnsRecord, HealthCheck, Limits,
+    Method, Mode, Otherwise, Pool, Retry, Scope, Sealing, WhenBack, WhenDown, WhenFull, WhenIsolated,
 };
 
 use crate::world::SHORTEST_MEMORY;
@@ -22,6 +22,8 @@ pub fn document(shape: u16) -> ClusterDocument {
     };
     let mut shop = pool("shop", balance, 1);
     shop.backends[0].address.set_port(if bit(2) { 9 } else { 8 });
+    shop.backends[0].moved_from =
+        bit(10).then(|| (shop.backends[0].address.ip(), if bit(2) { 8 } else { 9 }).into());
     shop.backends[0].max_sessions = bit(3).then_some(2);
     shop.backends[1].max_sessions = bit(4).then_some(1);
     shop.backends[1].weight = if bit(5) { 0 } else { 50 };
@@ -42,6 +44,10 @@ pub fn document(shape: u16) -> ClusterDocument {
     if bit(5) {
         affinities[0].when_back = WhenBack::Return;
     }
+    if !bit(11) {
+        pools.iter_mut().for_each(|pool| pool.discovery = Some(discovery()));
+    }
+    pools.iter_mut().filter(|_| bit(3)).for_each(|pool| pool.bounded_load = Some(125));
     pools.iter_mut().filter(|_| bit(9)).for_each(|pool| pool.slow_start = Some(Duration::from_secs(3)));
     if !bit(12) {
         affinities.insert(0, affinity("user", 4));
@@ -62,6 +68,11 @@ pub fn document(shape: u16) -> ClusterDocument {
     }
 }
 
+fn discovery() -> Discovery {
+    let name = "shop.internal".to_owned();
+    Discovery { name, record: DnsRecord::A, port: 8, weight: 100, max_sessions: None, max_requests: None }
+}
+
 fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
     let check = HealthCheck {
         path: None,
@@ -79,6 +90,7 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         max_sessions: None,
         route: None,
         max_requests: None,
+        moved_from: None,
     };
     Pool {
         name: name.to_owned(),
@@ -93,6 +105,9 @@ fn pool(name: &str, balance: Balance, subnet: u8) -> Pool {
         max_queue: 1000,
         retry: Retry::Unsent,
         retry_budget: 20,
+        bounded_load: None,
+        drain_timeout: Duration::from_secs(3),
+        discovery: None,
     }
 }
 

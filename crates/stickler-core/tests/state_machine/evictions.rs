@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stickler_core::document::cluster::{ClusterDocument, WhenFull};
 use stickler_core::state::{
-    ApplyDocument, BindOutcome, BindRefusal, Command, Outcome, Record, SessionKey, Touch, Use,
+    ApplyDocument, BindOutcome, BindRefusal, Command, Outcome, Record, Removal, SessionKey, Touch, Use,
 };
 
 use crate::world::World;
@@ -41,7 +41,7 @@ fn change(world: &mut World, change: impl FnOnce(&mut ClusterDocument)) {
     let catalog = world.state.view().catalog;
     let mut document = ClusterDocument::clone(Arc::as_ref(catalog.document.as_ref().unwrap()));
     change(&mut document);
-    let apply = ApplyDocument { document, expected: catalog.revision };
+    let apply = ApplyDocument { document, expected: catalog.revision, removal: Removal::Now };
     world.commands(vec![Command::ApplyDocument(Box::new(apply))]);
 }
 

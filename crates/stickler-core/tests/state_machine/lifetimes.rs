@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use stickler_core::ids::KeyHash;
 use stickler_core::invariants::History;
 use stickler_core::state::{
-    ApplyDocument, Batch, Command, Deadlines, Expire, Record, SessionKey, SnapshotSuperseded, Stamp, State,
-    Touch, Unbind, Use, View, deadline, unreported,
+    ApplyDocument, Batch, Command, Deadlines, Expire, Record, Removal, SessionKey, SnapshotSuperseded, Stamp,
+    State, Touch, Unbind, Use, View, deadline, unreported,
 };
 use stickler_core::time::ClusterTime;
 
@@ -117,7 +117,7 @@ fn the_sessions_of_a_removed_affinity_end_also_on_a_node_that_was_restored() {
     let bind = world.place(session, None);
     world.commands(vec![bind]);
     let expected = world.state.view().catalog.revision;
-    let apply = ApplyDocument { document: document(1 << 12), expected };
+    let apply = ApplyDocument { document: document(1 << 12), expected, removal: Removal::Now };
     world.commands(vec![Command::ApplyDocument(Box::new(apply))]);
     let snapshot = world.state.begin_snapshot();
     let header = snapshot.header.clone();

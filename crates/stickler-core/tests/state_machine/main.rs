@@ -14,6 +14,7 @@ mod jobs;
 mod lifetimes;
 mod marks;
 mod moves;
+mod pool_changes;
 mod proposals;
 mod replicas;
 mod rotation;

@@ -3,7 +3,7 @@
 use stickler_core::ids::{BackendId, PoolId};
 use stickler_core::state::{
     Admin, ApplyDocument, BindOutcome, BindRefusal, Command, MoveReason, Origin, Outcome, Rebind,
-    RebindOutcome, RebindRefusal, SetAdmin,
+    RebindOutcome, RebindRefusal, Removal, SetAdmin,
 };
 
 use crate::documents::document;
@@ -20,6 +20,7 @@ fn apply(world: &mut World, shape: u16) {
     world.commands(vec![Command::ApplyDocument(Box::new(ApplyDocument {
         document: document(shape),
         expected,
+        removal: Removal::Now,
     }))]);
 }
 

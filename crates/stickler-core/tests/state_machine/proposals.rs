@@ -3,13 +3,14 @@
 use std::time::Duration;
 use stickler_core::affinity::sealing::SealingKeyId;
 
+use stickler_core::discovery::DiscoveredBackend;
 use stickler_core::document::cluster::Rate;
 use stickler_core::ids::{BackendId, Epoch, JobId, KeyHash, LogIndex, NodeId, PoolId, Revision};
 use stickler_core::secrets::KeptSecret;
 use stickler_core::state::{
-    Admin, Announce, ApplyDocument, AtDeadline, Bind, ChangeJob, Command, Expire, Finding, JobChange,
-    MoveReason, NotBefore, Origin, Quiet, Rebind, Report, RotateKey, SessionKey, SetAdmin, StartJob, Suspect,
-    Touch, Unbind, Use, Withdraw, Withdrawn, Work,
+    Admin, Announce, ApplyDocument, AtDeadline, Bind, ChangeJob, Command, Discover, Expire, Finding,
+    JobChange, MoveReason, NotBefore, Origin, Quiet, Rebind, Removal, Report, Retire, RotateKey, SessionKey,
+    SetAdmin, StartJob, Suspect, Touch, Unbind, Use, Withdraw, Withdrawn, Work,
 };
 
 use crate::documents::document;
@@ -116,10 +117,25 @@ impl World {
                 ][usize::from(admin)];
                 Command::SetAdmin(SetAdmin { backend, admin, expected: wrong_revision(expected, wrong) })
             }
-            Action::Apply { shape, wrong } => Command::ApplyDocument(Box::new(ApplyDocument {
+            Action::Apply { shape, removal, wrong } => Command::ApplyDocument(Box::new(ApplyDocument {
                 document: document(shape),
                 expected: wrong_revision(view.catalog.revision, wrong),
+                removal: [
+                    Removal::Now,
+                    Removal::Drain { deadline: None },
+                    Removal::Drain { deadline: Some(900) },
+                ][usize::from(removal)],
             })),
+            Action::Discover { pool, found, wrong } => {
+                let pools = &view.catalog.pools;
+                let pool = pools[usize::from(pool) % pools.len()];
+                let known = view.catalog.discovered.get(&pool).map_or(Revision(0), |known| known.revision);
+                let backends = (0..6).filter(|number| found >> number & 1 == 1).map(discovered).collect();
+                Command::Discover(Discover { pool, expected: wrong_revision(known, wrong), backends })
+            }
+            Action::Retire => {
+                Command::Retire(Retire { backends: view.catalog.backends.keys().copied().collect() })
+            }
             Action::RotateKey { wrong } => {
                 let newest = view.catalog.ring.newest().map_or(0, |newest| newest.id.0);
                 let expected = SealingKeyId(newest.saturating_sub(u32::from(wrong)));
@@ -196,6 +212,13 @@ impl World {
         let deadline = self.time() + SHORTEST_MEMORY / (1 + u32::from(behind));
         Command::Bind(Bind { session: self.pick_session(session), origin, seen, deadline })
     }
+}
+
+/// One of six backends, two of which the document may name as well.
+pub fn discovered(number: u8) -> DiscoveredBackend {
+    let name = if number < 2 { format!("shop-{}", number + 2) } else { format!("ip-{number}") };
+    let port = if number < 1 { 8 } else { 7 };
+    DiscoveredBackend { name, address: ([127, 0, 1, number + 2], port).into(), weight: 100 }
 }
 
 /// What a backend that is up says of itself; life 0 does not tell.

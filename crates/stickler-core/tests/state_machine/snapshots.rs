@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use stickler_core::ids::{Epoch, KeyHash, LogIndex};
 use stickler_core::state::{
-    Batch, Bind, Command, Origin, Record, SessionKey, SnapshotHeader, SnapshotSuperseded, Stamp, State,
-    StateSnapshot, Touch, Unbind, Use,
+    ApplyDocument, Batch, Bind, Command, Origin, Record, Removal, SessionKey, SnapshotHeader,
+    SnapshotSuperseded, Stamp, State, StateSnapshot, Touch, Unbind, Use,
 };
 use stickler_core::time::ClusterTime;
 
@@ -33,7 +33,7 @@ impl Writer {
         document.affinities.iter_mut().for_each(|policy| policy.idle_timeout *= 1000);
         let expected = state.view().catalog.revision;
         let mut writer = Self { index: world.seen().0, time: 1, added: 0, ended: 0, state };
-        let apply = stickler_core::state::ApplyDocument { document, expected };
+        let apply = ApplyDocument { document, expected, removal: Removal::Now };
         writer.commands(vec![Command::ApplyDocument(Box::new(apply))]);
         while writer.added < AT_FIRST {
             let binds = writer.binds(5000);

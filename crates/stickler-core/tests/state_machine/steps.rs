@@ -66,8 +66,17 @@ pub enum Action {
     },
     Apply {
         shape: u16,
+        removal: u8,
         wrong: bool,
     },
+    /// What a pool's name leads to: some of a few backends.
+    Discover {
+        pool: u8,
+        found: u8,
+        wrong: bool,
+    },
+    /// Every backend.
+    Retire,
     Voters {
         nodes: u8,
     },
@@ -151,7 +160,11 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (1..=5u8, any::<u8>()).prop_map(|(node, backend)| Action::Suspect { node, backend }),
         6 => (any::<u8>(), 0..5u8, wrong())
             .prop_map(|(backend, admin, wrong)| Action::SetAdmin { backend, admin, wrong }),
-        2 => (shape, wrong()).prop_map(|(shape, wrong)| Action::Apply { shape, wrong }),
+        3 => (shape, 0..3u8, wrong())
+            .prop_map(|(shape, removal, wrong)| Action::Apply { shape, removal, wrong }),
+        3 => (any::<u8>(), any::<u8>(), wrong())
+            .prop_map(|(pool, found, wrong)| Action::Discover { pool, found, wrong }),
+        3 => Just(Action::Retire),
         1 => (0..16u8).prop_map(|nodes| Action::Voters { nodes }),
         3 => wrong().prop_map(|wrong| Action::RotateKey { wrong }),
         1 => (any::<u8>(), any::<u8>(), any::<u16>())

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stickler_core::ids::{BackendId, NodeId};
-use stickler_core::state::{ApplyDocument, Catalog, Command, Verdict, View};
+use stickler_core::state::{ApplyDocument, Catalog, Command, Removal, Verdict, View};
 
 use crate::config;
 use crate::documents::document;
@@ -77,7 +77,7 @@ proptest! {
     fn one_node_of_three_changes_no_verdict(reports in vec((0..6usize, any::<bool>()), 1..40)) {
         let mut world = World::new(0);
         let expected = world.state.view().catalog.revision;
-        let apply = ApplyDocument { document: document(1 << 2), expected };
+        let apply = ApplyDocument { document: document(1 << 2), expected, removal: Removal::Now };
         world.commands(vec![Command::ApplyDocument(Box::new(apply))]);
         let down = world.backend(1);
         world.verdict(down, false);

@@ -115,7 +115,7 @@ impl World {
         };
         world.apply(Entry::Voters((1..=3).map(NodeId).collect()));
         world.commands(vec![Command::Found(found)]);
-        world.command(&Action::Apply { shape, wrong: false }).into_iter().for_each(|command| {
+        world.command(&Action::Apply { shape, removal: 0, wrong: false }).into_iter().for_each(|command| {
             world.commands(vec![command]);
         });
         for backend in world.backends.clone() {

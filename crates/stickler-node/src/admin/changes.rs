@@ -25,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
 /// Longest life of a drain's deadline: a year.
-const LONGEST_DRAIN: u64 = 366 * 24 * 60 * 60 * 1000;
+pub(super) const LONGEST_DRAIN: u64 = 366 * 24 * 60 * 60 * 1000;
 
 /// A change as the audit log tells of it.
 pub(super) struct Audited {
@@ -98,11 +98,12 @@ pub(super) async fn apply_document(
 ) -> Result<ApplyDocumentReply, Status> {
     let expected = Revision(request.expected_revision);
     let subject = format!("{} on revision {expected}", named(&request.file_name));
+    let removal = super::pools::removal(request.removal)?;
     let cluster = cluster.clone();
     let change = async move {
         let document = check_cluster(named(&request.file_name), &request.text)
             .map_err(|problems| Status::invalid_argument(all(&problems)))?;
-        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected }));
+        let command = Command::ApplyDocument(Box::new(ApplyDocument { document, expected, removal }));
         let (index, revision) = admin_outcome(propose(&cluster, command).await?, "the cluster document")?;
         Ok((index, ApplyDocumentReply { revision: revision.0, index: index.0 }))
     };
@@ -114,7 +115,7 @@ fn named(file_name: &str) -> &str {
 }
 
 /// All problems, as far as they fit into a message.
-fn all(problems: &Problems) -> String {
+pub(super) fn all(problems: &Problems) -> String {
     let mut text = String::new();
     for (kept, problem) in problems.as_slice().iter().enumerate() {
         let line = format!("{}{problem}", if kept > 0 { "\n" } else { "" });
@@ -183,7 +184,7 @@ pub(super) fn no_answer(error: ProposeError) -> Status {
 }
 
 /// Where a change of a revisioned thing was committed, and the thing's revision since.
-fn admin_outcome(
+pub(super) fn admin_outcome(
     (index, outcome): (LogIndex, Outcome),
     what: &'static str,
 ) -> Result<(LogIndex, Revision), Status> {

@@ -22,7 +22,8 @@ use stickler_proto::admin::{
 use stickler_raft::Cluster;
 use tonic::Status;
 
-use super::replies::{self, time};
+use super::backends;
+use super::replies::time;
 use super::sessions::{Names, backend_called};
 use crate::metrics::footing_name;
 
@@ -174,13 +175,12 @@ impl Found<'_> {
     }
 
     fn backends(&self) -> Vec<ExplainedBackend> {
-        let all = replies::backends(self.view, self.now, |_| 0).backends;
         let told = |(id, part): &(BackendId, Part)| {
-            let backend = all.iter().find(|backend| backend.id == id.0)?;
+            let record = self.view.catalog.backends.get(id)?;
             Some(ExplainedBackend {
-                max_sessions: self.view.catalog.backends.get(id)?.max_sessions,
+                max_sessions: record.max_sessions,
                 part: words::part(*part).to_owned(),
-                backend: Some(backend.clone()),
+                backend: Some(backends::without_load(self.view, self.now, (*id, record))),
             })
         };
         self.explained.backends.iter().filter_map(told).collect()

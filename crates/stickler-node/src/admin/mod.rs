@@ -2,6 +2,7 @@
 //! by itself; what is shown is this node's replica.
 
 mod affinities;
+mod backends;
 mod by_rule;
 mod changes;
 mod conflicts;
@@ -10,6 +11,7 @@ mod explain;
 mod jobs;
 mod keys;
 mod listener;
+mod pools;
 mod replies;
 mod session_changes;
 mod sessions;
@@ -20,15 +22,16 @@ use std::time::Duration;
 use stickler_core::lease::Footing;
 use stickler_proto::admin::admin_server::{Admin, AdminServer};
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ChangeJobReply, ChangeJobRequest,
-    ExplainReply, ExplainRequest, HandOverReply, HandOverRequest, ListAffinitiesReply, ListAffinitiesRequest,
-    ListBackendsReply, ListBackendsRequest, ListConflictsReply, ListConflictsRequest, ListHeaviestKeysReply,
-    ListHeaviestKeysRequest, ListJobsReply, ListJobsRequest, ListKeysReply, ListKeysRequest,
-    ListMembersReply, ListMembersRequest, ListSessionsReply, ListSessionsRequest, MoveSessionReply,
-    MoveSessionRequest, MoveSessionsRequest, Receipt, RotateKeyReply, RotateKeyRequest, Session,
-    SessionsProgress, SetBackendAdminReply, SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest,
-    ShowSessionRequest, StartJobReply, StartJobRequest, StatusReply, StatusRequest, UnbindSessionReply,
-    UnbindSessionRequest, UnbindSessionsRequest,
+    AddBackendRequest, ApplyDocumentReply, ApplyDocumentRequest, AwaitReceiptRequest, ChangeJobReply,
+    ChangeJobRequest, ChangePoolReply, ExplainReply, ExplainRequest, HandOverReply, HandOverRequest,
+    ListAffinitiesReply, ListAffinitiesRequest, ListBackendsReply, ListBackendsRequest, ListConflictsReply,
+    ListConflictsRequest, ListHeaviestKeysReply, ListHeaviestKeysRequest, ListJobsReply, ListJobsRequest,
+    ListKeysReply, ListKeysRequest, ListMembersReply, ListMembersRequest, ListSessionsReply,
+    ListSessionsRequest, MoveSessionReply, MoveSessionRequest, MoveSessionsRequest, Receipt,
+    RemoveBackendRequest, RotateKeyReply, RotateKeyRequest, Session, SessionsProgress, SetBackendAdminReply,
+    SetBackendAdminRequest, ShowDocumentReply, ShowDocumentRequest, ShowSessionRequest, StartJobReply,
+    StartJobRequest, StatusReply, StatusRequest, UnbindSessionReply, UnbindSessionRequest,
+    UnbindSessionsRequest,
 };
 use stickler_proxy::request::Proxy;
 use stickler_raft::Cluster;
@@ -162,6 +165,22 @@ impl Admin for AdminService {
         changes::hand_over(&self.cluster, caller, request.get_ref()).await.map(Response::new)
     }
 
+    async fn add_backend(
+        &self,
+        request: Request<AddBackendRequest>,
+    ) -> Result<Response<ChangePoolReply>, Status> {
+        let caller = caller(&request);
+        pools::add_backend(&self.cluster, caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_backend(
+        &self,
+        request: Request<RemoveBackendRequest>,
+    ) -> Result<Response<ChangePoolReply>, Status> {
+        let caller = caller(&request);
+        pools::remove_backend(&self.cluster, caller, request.into_inner()).await.map(Response::new)
+    }
+
     async fn apply_document(
         &self,
         request: Request<ApplyDocumentRequest>,
@@ -179,10 +198,10 @@ impl Admin for AdminService {
 
     async fn list_backends(
         &self,
-        _request: Request<ListBackendsRequest>,
+        request: Request<ListBackendsRequest>,
     ) -> Result<Response<ListBackendsReply>, Status> {
-        let now = replies::time(&self.cluster);
-        Ok(Response::new(replies::backends(&self.cluster.view(), now, |id| self.proxy.in_flight().count(id))))
+        let all_nodes = request.get_ref().all_nodes;
+        Ok(Response::new(backends::list(&self.cluster, &self.proxy, all_nodes).await))
     }
 
     async fn set_backend_admin(

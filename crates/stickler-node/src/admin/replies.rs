@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use stickler_core::ids::{BackendId, NodeId};
-use stickler_core::state::{AdminState, Catalog, Verdict, View};
+use stickler_core::ids::NodeId;
+use stickler_core::state::Catalog;
 use stickler_core::time::ClusterTime;
-use stickler_proto::admin::{
-    Backend, ListBackendsReply, ListMembersReply, Member, ShowDocumentReply, StatusReply,
-};
+use stickler_proto::admin::{ListMembersReply, Member, ShowDocumentReply, StatusReply};
 use stickler_raft::{Cluster, ConsensusStatus, MemberStatus};
 
-use crate::metrics::{admin_name, footing_name};
+use crate::metrics::footing_name;
 use crate::readiness::Ready;
 
 /// Cluster time as this node knows it.
@@ -63,48 +61,4 @@ pub(super) fn members(members: &[MemberStatus], leader: Option<NodeId>) -> ListM
 pub(super) fn document(catalog: &Catalog) -> ShowDocumentReply {
     let text = catalog.document.as_ref().map(|document| document.source.clone()).unwrap_or_default();
     ShowDocumentReply { text, revision: catalog.revision.0 }
-}
-
-/// All backends; `in_flight` says how many requests this node has sent to each that are not over.
-pub(super) fn backends(
-    view: &View,
-    now: ClusterTime,
-    in_flight: impl Fn(BackendId) -> u32,
-) -> ListBackendsReply {
-    let catalog = &view.catalog;
-    let mut backends: Vec<Backend> = catalog
-        .backends
-        .iter()
-        .map(|(id, record)| Backend {
-            id: id.0,
-            pool: catalog.pool(record.pool).map(|pool| pool.name.clone()).unwrap_or_default(),
-            name: record.name.clone(),
-            address: record.address.to_string(),
-            weight: record.weight,
-            admin: admin_name(record.admin).to_owned(),
-            health: health_name(record.health.verdict).to_owned(),
-            sessions: view.counts.of_backend(*id),
-            revision: record.revision.0,
-            drain_milliseconds: match record.admin {
-                AdminState::Drain { deadline: Some(deadline) } => Some(milliseconds(deadline.since(now))),
-                AdminState::Ready | AdminState::Maint | AdminState::Drain { deadline: None } => None,
-            },
-            drains_itself: record.health.drains,
-            instance: record.health.instance.clone().unwrap_or_default(),
-            restarts: record.health.restarts,
-            lost_sessions: record.health.lost,
-            in_flight: u64::from(in_flight(*id)),
-            health_milliseconds: milliseconds(now.since(record.health.since)),
-        })
-        .collect();
-    backends.sort_by(|one, other| (&one.pool, &one.name).cmp(&(&other.pool, &other.name)));
-    ListBackendsReply { backends }
-}
-
-const fn health_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Unknown => "unknown",
-        Verdict::Up => "up",
-        Verdict::Down => "down",
-    }
 }

@@ -149,6 +149,9 @@ pub(super) fn refused(view: &View, to: BackendId, refusal: RebindRefusal) -> Str
 
 fn why_unusable(view: &View, backend: BackendId) -> &'static str {
     let Some(record) = view.catalog.backends.get(&backend) else { return "it was removed" };
+    if record.leaving.is_some() {
+        return "it was removed, and only keeps what it has";
+    }
     match (record.admin, record.health.verdict) {
         (AdminState::Maint, _) => "it is in maint",
         (AdminState::Drain { .. }, _) => "it is drained",

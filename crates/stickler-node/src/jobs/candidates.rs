@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stickler_core::ids::{BackendId, Epoch};
-use stickler_core::rebalance::{Load, next_moves};
+use stickler_core::rebalance::{loads, next_moves};
 use stickler_core::state::{Job, Record, SessionKey, View, Work};
 use stickler_core::time::ClusterTime;
 
@@ -23,7 +23,7 @@ pub(super) fn find(view: &View, now: ClusterTime, job: &Job, most: usize) -> (Ve
             let begun = job.moved + view.jobs.announced.len() as u64;
             let left = usize::try_from(moves.saturating_sub(begun)).unwrap_or(usize::MAX);
             let mut wanted: BTreeMap<BackendId, Vec<BackendId>> = BTreeMap::new();
-            for (from, to) in next_moves(&loads(view, job), most.min(left)) {
+            for (from, to) in next_moves(&loads(view, job.pool), most.min(left)) {
                 wanted.entry(from).or_default().push(to);
             }
             if wanted.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn find(view: &View, now: ClusterTime, job: &Job, most: usize) -> (Ve
 /// How many sessions a job would move, were it begun now.
 pub(crate) fn count(view: &View, job: &Job) -> u64 {
     if let Work::Rebalance { most } = job.work {
-        let moves = next_moves(&loads(view, job), usize::try_from(most).unwrap_or(usize::MAX));
+        let moves = next_moves(&loads(view, job.pool), usize::try_from(most).unwrap_or(usize::MAX));
         return moves.len() as u64;
     }
     let mut count = 0;
@@ -46,18 +46,6 @@ pub(crate) fn count(view: &View, job: &Job) -> u64 {
         true
     });
     count
-}
-
-/// The backends of a rebalanced pool that take sessions. Those whose move is announced count where they go.
-fn loads(view: &View, job: &Job) -> Vec<Load> {
-    let takes = view.catalog.backends_of(job.pool).filter(|(_, backend)| backend.takes_new());
-    takes
-        .map(|(id, backend)| Load {
-            backend: id,
-            sessions: view.counts.of_backend(id),
-            weight: backend.weight,
-        })
-        .collect()
 }
 
 fn concerned(

@@ -38,6 +38,7 @@ async fn every_change_is_noted_with_who_asked_and_never_with_an_identifier() {
         text: DOCUMENT.replace("web-2", "web-of-audit"),
         file_name: "audit.toml".to_owned(),
         expected_revision: 1,
+        removal: None,
     };
     node.client().await.apply_document(apply).await.unwrap();
     let session = node.session_of_cookie("very-secret");

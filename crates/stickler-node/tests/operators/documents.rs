@@ -4,7 +4,12 @@ use tonic::Code;
 use crate::support::{DOCUMENT, TestNode};
 
 fn request(text: &str, expected_revision: u64) -> ApplyDocumentRequest {
-    ApplyDocumentRequest { text: text.to_owned(), file_name: "shop.toml".to_owned(), expected_revision }
+    ApplyDocumentRequest {
+        text: text.to_owned(),
+        file_name: "shop.toml".to_owned(),
+        expected_revision,
+        removal: None,
+    }
 }
 
 #[tokio::test]

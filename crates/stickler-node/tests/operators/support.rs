@@ -127,6 +127,7 @@ impl TestNode {
             text: DOCUMENT.to_owned(),
             file_name: String::new(),
             expected_revision: 0,
+            removal: None,
         };
         self.client().await.apply_document(request).await.unwrap();
         let backends: Vec<_> = self.cluster.view().catalog.backends.keys().copied().collect();
@@ -143,7 +144,8 @@ impl TestNode {
     }
 
     pub async fn backend(&self, name: &str) -> Backend {
-        let listed = self.client().await.list_backends(ListBackendsRequest {}).await.unwrap();
+        let listed =
+            self.client().await.list_backends(ListBackendsRequest { all_nodes: false }).await.unwrap();
         listed.into_inner().backends.into_iter().find(|backend| backend.name == name).unwrap()
     }
 

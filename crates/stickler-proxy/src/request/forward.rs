@@ -258,6 +258,7 @@ impl Router {
         self.open_by_ticket(routing, ticket, place);
         let when_isolated = routing.when_isolated();
         let cluster = &self.proxy.cluster;
+        let sent_at = Cell::new(cluster.outside().clock.now());
         let last_look = || {
             // The lease first: a snapshot may replace the table in between.
             let standing = cluster.standing();
@@ -269,9 +270,11 @@ impl Router {
                 self.note_isolated(routing, ticket);
             }
             leaving();
+            sent_at.set(cluster.outside().clock.now());
             Ok(())
         };
         let response = self.exchanges.exchange(&destination, hold, request, last_look).await?;
+        self.proxy.times.note(ticket.backend, cluster.outside().clock.now().since(sent_at.get()));
         self.notice_another_life(ticket.backend, settings, response.headers());
         Ok(response)
     }

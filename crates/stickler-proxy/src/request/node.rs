@@ -13,6 +13,7 @@ use super::isolated::IsolatedLedger;
 use super::observed::Observed;
 use super::queue::Queues;
 use super::quiet::QuietBoard;
+use super::response_times::BackendTimes;
 use super::retries::RetryBudgets;
 use super::signals::EjectedBackends;
 use super::suspicions::Suspicions;
@@ -42,6 +43,7 @@ pub struct Proxy {
     pub(super) ejected: EjectedBackends,
     pub(super) queues: Queues,
     pub(super) budgets: RetryBudgets,
+    pub(super) times: BackendTimes,
     pub(super) counters: Arc<ProxyCounters>,
 }
 
@@ -63,6 +65,7 @@ impl Proxy {
             ejected: EjectedBackends::default(),
             queues: Queues::default(),
             budgets: RetryBudgets::default(),
+            times: BackendTimes::start(),
             counters: Arc::default(),
             cluster,
         }
@@ -74,6 +77,7 @@ impl Proxy {
         self.ejected
             .retain(|backend| catalog.backends.get(&backend).is_some_and(|record| ejects(record.pool)));
         self.queues.retain(|backend| catalog.backends.contains_key(&backend));
+        self.times.retain(|backend| catalog.backends.contains_key(&backend));
         self.budgets.retain(|pool| catalog.pools.contains(&pool));
     }
 

@@ -57,6 +57,12 @@ impl Queues {
         self.queues.pin().get(&backend).is_some_and(|queue| queue.lock().is_busy())
     }
 
+    /// How many requests wait for a backend.
+    pub(super) fn waiting(&self, backend: BackendId) -> u32 {
+        let waiting = self.queues.pin().get(&backend).map_or(0, |queue| queue.lock().waiting());
+        u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
     /// Forgets the backends that are not `kept`. Who waits or is in flight there goes on.
     pub(super) fn retain(&self, mut kept: impl FnMut(BackendId) -> bool) {
         self.queues.pin().retain(|backend, _| kept(*backend));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use openraft::type_config::alias::SnapshotOf;
-use stickler_core::ids::NodeId;
+use stickler_core::ids::{BackendId, NodeId};
 use stickler_proto::peer::Body;
 use stickler_proto::peer::peer_server::{Peer, PeerServer};
 use stickler_rt::{BoxedStream, Shutdown};
@@ -22,6 +22,7 @@ use super::gatekeeper::Gatekeeper;
 use super::link::{CREDENTIALS, LARGEST_MESSAGE, body, value};
 use crate::blocking::Blocking;
 use crate::hand_over::hand_over;
+use crate::loads::OwnLoad;
 use crate::office::{LeaseCall, OfficeHandle};
 use crate::proposals::LeaderLog;
 use crate::raft::{Raft, Types};
@@ -43,6 +44,7 @@ pub(crate) struct PeerService {
     pub(crate) leader_log: LeaderLog,
     pub(crate) office: OfficeHandle,
     pub(crate) blocking: Blocking,
+    pub(crate) load: OwnLoad,
 }
 
 /// Serves until `shutdown`. `connections` are those of the node's peer listener.
@@ -235,6 +237,12 @@ impl Peer for PeerService {
         self.admit(&request)?;
         let answer = self.office.holdings().await;
         Ok(Response::new(body(Kind::PeerAnswer, &answer)?))
+    }
+
+    async fn load(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        self.admit(&request)?;
+        let backends: Vec<BackendId> = value(Kind::PeerRequest, request.get_ref())?;
+        Ok(Response::new(body(Kind::PeerAnswer, &self.load.of(&backends))?))
     }
 
     async fn install_snapshot(&self, request: Request<Streaming<Body>>) -> Result<Response<Body>, Status> {

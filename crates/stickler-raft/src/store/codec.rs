@@ -56,7 +56,8 @@ impl Kind {
             // 2: affinities with modes, scopes and ways to end; routes over several pools; sealing keys; marks.
             // 3: affinities that say what happens when they are full; conflicts.
             // 4: what checks say of answers; lives of backends; sessions that go home; what affinities do meanwhile.
-            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 4,
+            // 5: backends that leave, and those that a name leads to; bounds for a pool's load.
+            Self::LogEntry | Self::SnapshotRecords | Self::PeerRequest | Self::PeerAnswer => 5,
         }
     }
 
@@ -283,7 +284,7 @@ mod tests {
         let bytes = encode(Kind::LogEntry, &document).unwrap();
         assert_eq!(decode(Kind::LogEntry, &bytes), Ok(document.clone()));
         let bytes = encode(Kind::LogEntry, &document.listeners[0].trusted_proxies[..2].to_vec()).unwrap();
-        assert_eq!(bytes, [2, 4, 0, 2, 0, 10, 0, 0, 0, 8, 0, 192, 0, 2, 7, 32]);
+        assert_eq!(bytes, [2, 5, 0, 2, 0, 10, 0, 0, 0, 8, 0, 192, 0, 2, 7, 32]);
     }
 
     #[test]
@@ -319,7 +320,7 @@ mod tests {
     /// A length that a stranger wrote must not reserve memory for what isn't there.
     #[test]
     fn a_forged_length_is_refused() {
-        let forged = [Kind::PeerRequest as u8, 4, 0, 253, 255, 255, 255, 255, 255, 255, 255, 127];
+        let forged = [Kind::PeerRequest as u8, 5, 0, 253, 255, 255, 255, 255, 255, 255, 255, 127];
         assert!(matches!(decode::<Vec<u64>>(Kind::PeerRequest, &forged), Err(DecodeError::Malformed { .. })));
     }
 
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn a_text_that_says_it_is_far_longer_than_the_message_is_refused_for_its_length() {
         let length = u32::try_from(HARD_LIMIT_BYTES - 1024).unwrap().to_le_bytes();
-        let forged = [&[Kind::PeerRequest as u8, 4, 0, 252], &length[..], b"short"].concat();
+        let forged = [&[Kind::PeerRequest as u8, 5, 0, 252], &length[..], b"short"].concat();
         let found = decode::<String>(Kind::PeerRequest, &forged);
         let Err(DecodeError::Malformed { reason, .. }) = found else { panic!("{found:?}") };
         assert!(reason.contains("LimitExceeded"), "{reason}");
@@ -345,6 +346,6 @@ mod tests {
     #[test]
     fn the_encoding_is_the_one_on_disk() {
         let value: Value = (300, "ab".to_owned(), Some(vec![9]));
-        assert_eq!(encode(Kind::LogEntry, &value).unwrap(), [2, 4, 0, 251, 44, 1, 2, b'a', b'b', 1, 1, 9]);
+        assert_eq!(encode(Kind::LogEntry, &value).unwrap(), [2, 5, 0, 251, 44, 1, 2, b'a', b'b', 1, 1, 9]);
     }
 }

@@ -26,8 +26,9 @@ impl Admin {
 
     /// The backends, with the cluster's verdict on each.
     pub async fn backends(&self) -> Result<Vec<Backend>, Failure> {
-        let list =
-            self.0.ask(Purpose::Look, async |mut stub| stub.list_backends(ListBackendsRequest {}).await);
+        let list = self.0.ask(Purpose::Look, async |mut stub| {
+            stub.list_backends(ListBackendsRequest { all_nodes: false }).await
+        });
         Ok(list.await?.into_inner().backends)
     }
 
@@ -46,6 +47,7 @@ impl Admin {
             text: text.to_owned(),
             file_name: file_name.to_owned(),
             expected_revision: shown.revision,
+            removal: None,
         };
         self.0.ask(Purpose::Change, async |mut stub| stub.apply_document(request.clone()).await).await?;
         Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use similar::TextDiff;
 use stickler_proto::admin::{
-    ApplyDocumentReply, ApplyDocumentRequest, ShowDocumentReply, ShowDocumentRequest,
+    ApplyDocumentReply, ApplyDocumentRequest, Removal, ShowDocumentReply, ShowDocumentRequest,
 };
 
 use super::Target;
@@ -25,6 +25,9 @@ pub struct ApplyOptions {
     /// Without it, the revision of this moment counts
     #[arg(long, value_name = "REVISION")]
     expect: Option<u64>,
+    /// Backends that the document names no more are gone at once: their sessions move, or end, with their next request
+    #[arg(long)]
+    force_removal: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -51,8 +54,9 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Failure> {
             shown.revision
         }
     };
-    let request =
-        ApplyDocumentRequest { text, file_name: options.file.display().to_string(), expected_revision };
+    let removal = Some(Removal { force: options.force_removal, drain_milliseconds: None });
+    let file_name = options.file.display().to_string();
+    let request = ApplyDocumentRequest { text, file_name, expected_revision, removal };
     let nodes = options.target.nodes();
     let applying = nodes.ask(Purpose::Change, async |mut node| {
         node.apply_document(request.clone()).await.map(tonic::Response::into_inner)

@@ -5,7 +5,9 @@ use stickler_proto::admin::{
 };
 
 use super::Target;
+use super::drains::{DrainOptions, drain, watch};
 use super::jobs::{EvacuateOptions, evacuate};
+use super::pools::{AddOptions, RemoveOptions, add, remove};
 use crate::admin_client::{Nodes, Purpose};
 use crate::failure::Failure;
 use crate::printer::{self, Format, Table};
@@ -18,8 +20,16 @@ pub enum BackendCommand {
     /// Let a backend take new sessions again
     Ready(ChangeOptions),
     /// Give a backend no new sessions; those it has stay until they end, or until the deadline
-    #[command(after_help = "Example: stickler backend drain shop/web-1 --deadline 30m")]
+    #[command(after_help = "Example: stickler backend drain shop/web-1 --deadline 30m --watch")]
     Drain(DrainOptions),
+    /// Show how many sessions are left on a backend that drains or leaves, until none is
+    Watch(ChangeOptions),
+    /// Add a backend to a pool of the cluster document
+    #[command(after_help = "Example: stickler backend add shop/web-7 10.0.0.17:8080")]
+    Add(AddOptions),
+    /// Take a backend out of the cluster document: it keeps its sessions until they end, or for some time at the most
+    #[command(after_help = "Example: stickler backend remove shop/web-1 --deadline 30m --watch")]
+    Remove(RemoveOptions),
     /// Take a backend out at once: its sessions move with their next request
     Maint(ChangeOptions),
     /// Move a backend's sessions away one by one, at some pace, each when nothing of it goes on
@@ -32,19 +42,9 @@ pub enum BackendCommand {
 pub struct ChangeOptions {
     /// The backend: its pool and its name
     #[arg(value_name = "POOL/NAME", value_parser = backend_name)]
-    backend: String,
+    pub(super) backend: String,
     #[command(flatten)]
-    target: Target,
-}
-
-/// Which backend to drain, and how long.
-#[derive(Debug, clap::Args)]
-pub struct DrainOptions {
-    #[command(flatten)]
-    change: ChangeOptions,
-    /// From then on the sessions that are left move to other backends, such as "5m"; units are ms, s, m, h, d
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    deadline: Option<u64>,
+    pub(super) target: Target,
 }
 
 /// Runs one of the commands.
@@ -55,41 +55,93 @@ pub async fn run(command: &BackendCommand) -> Result<(), Failure> {
     match command {
         BackendCommand::List(target) => list(target).await,
         BackendCommand::Ready(options) => change(options, "ready", None).await,
-        BackendCommand::Drain(options) => change(&options.change, "drain", options.deadline).await,
+        BackendCommand::Drain(options) => drain(options).await,
+        BackendCommand::Watch(options) => watch(&options.target, &options.backend).await,
+        BackendCommand::Add(options) => add(options).await,
+        BackendCommand::Remove(options) => remove(options).await,
         BackendCommand::Maint(options) => change(options, "maint", None).await,
         BackendCommand::Evacuate(options) => evacuate(options).await,
     }
 }
 
 async fn list(target: &Target) -> Result<(), Failure> {
-    let reply = ask(&target.nodes()).await?;
+    let reply = listed(&target.nodes(), true).await?;
     if target.output == Format::Json {
         return Ok(printer::json(&reply)?);
     }
-    let mut table =
-        Table::new(&["BACKEND", "ADDRESS", "WEIGHT", "ADMIN", "HEALTH", "SESSIONS", "IN FLIGHT", "LOST"]);
+    let mut table = Table::new(&[
+        "BACKEND",
+        "ADDRESS",
+        "WEIGHT",
+        "ADMIN",
+        "HEALTH",
+        "SESSIONS",
+        "IN FLIGHT",
+        "WAITING",
+        "MEDIAN, 99%",
+        "LOST",
+    ]);
     for backend in &reply.backends {
         table.row([
             called(backend),
             backend.address.clone(),
             backend.weight.to_string(),
-            match backend.drain_milliseconds {
-                Some(left) => format!("{} ({} left)", backend.admin, printer::duration(left)),
-                None => backend.admin.clone(),
-            },
-            match backend.drains_itself {
-                true => format!("{}, drains itself", backend.health),
-                false => backend.health.clone(),
-            },
+            admin(backend),
+            health(backend),
             backend.sessions.to_string(),
             backend.in_flight.to_string(),
+            backend.waiting.to_string(),
+            times(backend),
             backend.lost_sessions.to_string(),
         ]);
     }
-    Ok(table.print()?)
+    table.print()?;
+    note_unheard(&reply);
+    Ok(())
 }
 
-async fn change(
+fn admin(backend: &Backend) -> String {
+    let left = |what: &str, left: u64| format!("{what} ({} left)", printer::duration(left));
+    match (backend.leave_milliseconds, backend.drain_milliseconds) {
+        (Some(leave), _) => left("leaves", leave),
+        (None, Some(drain)) => left(&backend.admin, drain),
+        (None, None) => backend.admin.clone(),
+    }
+}
+
+fn health(backend: &Backend) -> String {
+    let mut text = backend.health.clone();
+    if backend.drains_itself {
+        text.push_str(", drains itself");
+    }
+    if !backend.ejected_by.is_empty() {
+        let nodes: Vec<String> = backend.ejected_by.iter().map(u64::to_string).collect();
+        text.push_str(&format!(", ejected by {}", nodes.join(", ")));
+    }
+    text
+}
+
+/// How long its responses took, over the last minute or two.
+pub(super) fn times(backend: &Backend) -> String {
+    if backend.responses == 0 {
+        return String::new();
+    }
+    let milliseconds = |microseconds: u64| match microseconds {
+        ..10_000 => format!("{}.{}ms", microseconds / 1000, microseconds % 1000 / 100),
+        _ => printer::duration(microseconds / 1000),
+    };
+    format!("{}, {}", milliseconds(backend.median_microseconds), milliseconds(backend.tail_microseconds))
+}
+
+/// Says whose requests are not in what was listed.
+pub(super) fn note_unheard(reply: &ListBackendsReply) {
+    if !reply.unheard.is_empty() {
+        let nodes: Vec<String> = reply.unheard.iter().map(u64::to_string).collect();
+        printer::note(&format!("requests of node {} are not counted: it did not answer", nodes.join(", ")));
+    }
+}
+
+pub(super) async fn change(
     options: &ChangeOptions,
     admin: &str,
     drain_milliseconds: Option<u64>,
@@ -120,19 +172,21 @@ async fn change(
     Ok(())
 }
 
-async fn ask(nodes: &Nodes) -> Result<ListBackendsReply, Failure> {
+/// All backends and pools, with the requests of all nodes or of the one that is asked.
+pub(super) async fn listed(nodes: &Nodes, all_nodes: bool) -> Result<ListBackendsReply, Failure> {
     nodes
         .ask(Purpose::Look, async |mut node| {
-            node.list_backends(ListBackendsRequest {}).await.map(tonic::Response::into_inner)
+            node.list_backends(ListBackendsRequest { all_nodes }).await.map(tonic::Response::into_inner)
         })
         .await
 }
 
 /// The backend of this pool and name.
 pub(super) async fn named(nodes: &Nodes, name: &str) -> Result<Backend, Failure> {
-    let backends = ask(nodes).await?.backends;
+    let backends = listed(nodes, false).await?.backends;
     let names: Vec<String> = backends.iter().map(called).collect();
-    backends.into_iter().find(|backend| called(backend) == name).ok_or_else(|| {
+    let is_meant = |backend: &Backend| called(backend) == name || numbered(backend) == name;
+    backends.into_iter().find(is_meant).ok_or_else(|| {
         Failure::Refused(match names.as_slice() {
             [] => format!("there is no backend {name}: no cluster document was applied yet"),
             names => format!("there is no backend {name}; there are: {}", names.join(", ")),
@@ -140,8 +194,16 @@ pub(super) async fn named(nodes: &Nodes, name: &str) -> Result<Backend, Failure>
     })
 }
 
-fn called(backend: &Backend) -> String {
-    format!("{}/{}", backend.pool, backend.name)
+/// A backend's pool and name; with its id where another one may have its name by now.
+pub(super) fn called(backend: &Backend) -> String {
+    match backend.leave_milliseconds {
+        Some(_) => numbered(backend),
+        None => format!("{}/{}", backend.pool, backend.name),
+    }
+}
+
+fn numbered(backend: &Backend) -> String {
+    format!("{}/{}#{}", backend.pool, backend.name, backend.id)
 }
 
 /// A pool and a backend's name.

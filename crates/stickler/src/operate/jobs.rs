@@ -53,14 +53,6 @@ pub struct UndoOptions {
     target: Target,
 }
 
-/// What to do with pools.
-#[derive(Debug, clap::Subcommand)]
-pub enum PoolCommand {
-    /// Even out the bound sessions of a pool, as after backends were added, with the fewest moves
-    #[command(after_help = "Example: stickler pool rebalance shop --dry-run")]
-    Rebalance(RebalanceOptions),
-}
-
 /// Which pool to even out, and how.
 #[derive(Debug, clap::Args)]
 pub struct RebalanceOptions {
@@ -151,11 +143,8 @@ pub async fn run(command: &JobCommand) -> Result<(), Failure> {
 }
 
 /// Evens out a pool.
-///
-/// # Errors
-/// [`Failure`].
-pub async fn run_pool(command: &PoolCommand) -> Result<(), Failure> {
-    let PoolCommand::Rebalance(RebalanceOptions { pool, max_moves, pace, target }) = command;
+pub(super) async fn rebalance(options: &RebalanceOptions) -> Result<(), Failure> {
+    let RebalanceOptions { pool, max_moves, pace, target } = options;
     let request = StartJobRequest {
         work: "rebalance".to_owned(),
         pool: pool.clone(),

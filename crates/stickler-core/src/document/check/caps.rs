@@ -20,10 +20,19 @@ pub(super) fn check(report: &Report<'_>, document: &WrittenCluster, routes: &[Op
         let mut pools: Vec<usize> = leads.flat_map(|route| &route.pools).map(|split| split.pool).collect();
         pools.sort_unstable();
         pools.dedup();
-        let backends = pools.into_iter().flat_map(|pool| &document.pools[pool].backends);
-        for backend in backends.filter(|backend| backend.max_sessions.is_some()) {
-            let name = backend.name.as_ref().map_or("", |name| name.get_ref());
-            complain(format!("backend {}", quoted(name)));
+        for pool in pools.into_iter().map(|pool| &document.pools[pool]) {
+            for backend in pool.backends.iter().filter(|backend| backend.max_sessions.is_some()) {
+                let name = backend.name.as_ref().map_or("", |name| name.get_ref());
+                complain(format!("backend {}", quoted(name)));
+            }
+            if let Some(name) = pool
+                .discovery
+                .as_ref()
+                .filter(|dns| dns.max_sessions.is_some())
+                .and_then(|dns| dns.name.as_ref())
+            {
+                complain(format!("the backends of {}", quoted(name.get_ref())));
+            }
         }
     }
 }

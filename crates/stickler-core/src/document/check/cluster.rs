@@ -1,15 +1,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::method::LONGEST_NAME;
-use super::{
-    DAY, HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, number, or_default, within,
-};
-use crate::document::cluster::{Affinity, Backend, ClusterDocument, Limits, Listener, Method, Pool, Sealing};
+use super::{DAY, HOUR, SECOND, Unique, duration_within, name, number, or_default, within};
+use crate::document::cluster::{Affinity, ClusterDocument, Limits, Listener, Method, Sealing};
 use crate::document::defaults;
-use crate::document::report::{Complaint, Report, quoted};
+use crate::document::report::{Complaint, Report};
 use crate::document::values::show_size;
-use crate::document::written::{self, Written};
+use crate::document::written;
 
 /// Checks a whole cluster document. `None` after a problem was added.
 pub(super) fn check(
@@ -19,7 +16,7 @@ pub(super) fn check(
 ) -> Option<ClusterDocument> {
     let limits = check_limits(report, written.limits.as_ref());
     let listeners = check_listeners(report, &written.listeners);
-    let pools = check_pools(report, &written.pools);
+    let pools = super::pool::check(report, &written.pools);
     let affinities = super::affinity::check(report, &written.affinities);
     let routes = super::route::check(report, written);
     let sealing = check_sealing(report, written.sealing.as_ref(), affinities.as_deref().unwrap_or_default());
@@ -107,99 +104,6 @@ fn check_listeners(report: &Report<'_>, written: &[written::cluster::Listener]) 
         })
     };
     all(written.iter().map(check))
-}
-
-fn check_pools(report: &Report<'_>, written: &[written::cluster::Pool]) -> Option<Vec<Pool>> {
-    let mut names = Unique::new("a pool with the name");
-    let mut backends = 0;
-    let check = |pool: &written::cluster::Pool| {
-        names.add_name(report, &pool.name);
-        let before = backends;
-        backends += pool.backends.len();
-        let most = written::cluster::MAX_BACKENDS;
-        if before <= most && backends > most {
-            report
-                .add(&pool.place, Complaint::new(format!("more than {most} backends in all pools together")));
-        }
-        check_pool(report, pool)
-    };
-    all(written.iter().map(check))
-}
-
-fn check_pool(report: &Report<'_>, written: &written::cluster::Pool) -> Option<Pool> {
-    const LONGEST_QUEUE: u32 = 100_000;
-
-    let name = name(report, &written.name);
-    duration_within(report, "connect_timeout", &written.connect_timeout, MILLISECOND * 10..=SECOND * 300);
-    duration_within(report, "response_timeout", &written.response_timeout, MILLISECOND * 10..=HOUR * 24);
-    duration_within(report, "slow_start", &written.slow_start, SECOND..=HOUR);
-    let check = super::health_check::check(report, written.check.as_ref());
-    let ejection = super::ejection::check(report, written.ejection.as_ref());
-    duration_within(report, "queue_timeout", &written.queue_timeout, MILLISECOND * 10..=SECOND * 300);
-    let max_queue = number(report, "max_queue", &written.max_queue, 0..=LONGEST_QUEUE, defaults::MAX_QUEUE);
-    let budget = &written.retry_budget;
-    let retry_budget = number(report, "retry_budget", budget, 0..=100, defaults::RETRY_BUDGET);
-
-    let mut names = Unique::new("a backend of this pool with the name");
-    let mut addresses = Unique::new("a backend of this pool with the address");
-    let mut routes = Unique::new("a backend of this pool with the route");
-    let backends = all(written.backends.iter().map(|backend| {
-        names.add_name(report, &backend.name);
-        if let Some(route) = &backend.route {
-            routes.add(report, &route.span(), route.get_ref().clone(), &quoted(route.get_ref()));
-        }
-        if let Some(address) = &backend.address {
-            addresses.add(report, &address.span(), *address.get_ref(), &address.get_ref().to_string());
-        }
-        check_backend(report, backend)
-    }));
-    Some(Pool {
-        name: name?,
-        balance: or_default(&written.balance, defaults::BALANCE),
-        check,
-        connect_timeout: or_default(&written.connect_timeout, defaults::CONNECT_TIMEOUT),
-        response_timeout: or_default(&written.response_timeout, defaults::RESPONSE_TIMEOUT),
-        backends: backends?,
-        slow_start: written.slow_start.as_ref().map(|slow_start| *slow_start.get_ref()),
-        ejection,
-        queue_timeout: or_default(&written.queue_timeout, defaults::QUEUE_TIMEOUT),
-        max_queue,
-        retry: or_default(&written.retry, defaults::RETRY),
-        retry_budget,
-    })
-}
-
-fn check_backend(report: &Report<'_>, written: &written::cluster::Backend) -> Option<Backend> {
-    const MAX_WEIGHT: u32 = 1000;
-
-    let name = name(report, &written.name);
-    if let Some(address) = &written.address {
-        check_reachable(report, &address.span(), *address.get_ref());
-    }
-    let weight = number(report, "weight", &written.weight, 0..=MAX_WEIGHT, defaults::WEIGHT);
-    if let Some(none) = written.max_sessions.as_ref().filter(|most| *most.get_ref() == 0) {
-        let complaint = Complaint::new("`max_sessions` can't be 0");
-        report.add(&none.span(), complaint.help("leave it out for no cap; weight = 0 gives no new sessions"));
-    }
-    Some(Backend {
-        name: name?,
-        address: *written.address.as_ref()?.get_ref(),
-        weight,
-        max_sessions: written.max_sessions.as_ref().map(|most| *most.get_ref()),
-        route: check_backend_route(report, &written.route),
-        max_requests: super::ejection::check_max_requests(report, &written.max_requests),
-    })
-}
-
-/// What an application puts behind a session's identifier is short and plain.
-fn check_backend_route(report: &Report<'_>, written: &Written<String>) -> Option<String> {
-    let written = written.as_ref()?;
-    let route = written.get_ref();
-    if !is_token(route) || route.len() > LONGEST_NAME {
-        let complaint = Complaint::new(format!("`route` can't be {}", quoted(route)));
-        report.add(&written.span(), complaint.help("use letters, digits, \"-\" and \"_\""));
-    }
-    Some(route.clone())
 }
 
 /// Adds a problem when nobody can connect to an address.

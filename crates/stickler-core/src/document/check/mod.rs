@@ -4,12 +4,14 @@ mod affinity;
 mod caps;
 mod cluster;
 mod cookie;
+mod discovery;
 mod ejection;
 mod failover;
 mod health_check;
 mod listener;
 mod method;
 mod node;
+mod pool;
 mod route;
 mod split;
 

@@ -38,7 +38,19 @@ pub(super) fn check(report: &Report<'_>, written: &WrittenNode) -> Option<NodeFi
         listener_addresses,
         workers: written.workers.as_ref().and_then(|_| usize::try_from(workers).ok()),
         secrets_key_file,
+        dns_servers: check_dns_servers(report, &written.dns_servers),
     })
+}
+
+/// Each can be reached, and is there once.
+fn check_dns_servers(report: &Report<'_>, written: &Written<Vec<Written<SocketAddr>>>) -> Vec<SocketAddr> {
+    let mut servers = Unique::new("the server");
+    let list = written.as_ref().map_or(&[][..], |list| list.get_ref());
+    for server in list.iter().flatten() {
+        check_reachable(report, &server.span(), *server.get_ref());
+        servers.add(report, &server.span(), *server.get_ref(), &server.get_ref().to_string());
+    }
+    list.iter().flatten().map(|server| *server.get_ref()).collect()
 }
 
 /// A path, if one was written; `example` is one as one would write it.

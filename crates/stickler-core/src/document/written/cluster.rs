@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::Written;
 use super::affinity::Affinity;
+use super::discovery::Discovery;
 use super::ejection::Ejection;
 use super::health_check::HealthCheck;
 use crate::document::cluster::{Balance, ClientAddress, Retry};
@@ -72,6 +73,9 @@ pub(in crate::document) struct Pool {
     pub max_queue: Written<u64>,
     pub retry: Written<Retry>,
     pub retry_budget: Written<u64>,
+    pub bounded_load: Written<u64>,
+    pub drain_timeout: Written<Duration>,
+    pub discovery: Option<Discovery>,
 }
 
 /// `[[pool.backend]]`
@@ -82,6 +86,7 @@ pub(in crate::document) struct Backend {
     pub max_sessions: Written<u64>,
     pub route: Written<String>,
     pub max_requests: Written<u64>,
+    pub moved_from: Written<SocketAddr>,
 }
 
 /// `[[route]]`
@@ -190,6 +195,9 @@ impl Pool {
             max_queue: table.optional("max_queue", integer),
             retry: table.optional("retry", choice(&RETRIES)),
             retry_budget: table.optional("retry_budget", integer),
+            bounded_load: table.optional("bounded_load", integer),
+            drain_timeout: table.optional("drain_timeout", duration),
+            discovery: table.table("dns", "[pool.dns]").map(Discovery::read),
         };
         table.finish();
         pool
@@ -197,10 +205,10 @@ impl Pool {
 }
 
 const BALANCES: [(&str, Balance); 4] = [
-    ("two-choices", Balance::TwoChoices),
-    ("weighted-round-robin", Balance::WeightedRoundRobin),
-    ("fewest-sessions", Balance::FewestSessions),
-    ("rendezvous", Balance::Rendezvous),
+    (Balance::TwoChoices.name(), Balance::TwoChoices),
+    (Balance::WeightedRoundRobin.name(), Balance::WeightedRoundRobin),
+    (Balance::FewestSessions.name(), Balance::FewestSessions),
+    (Balance::Rendezvous.name(), Balance::Rendezvous),
 ];
 
 const RETRIES: [(&str, Retry); 2] = [("unsent", Retry::Unsent), ("idempotent", Retry::Idempotent)];
@@ -214,6 +222,7 @@ impl Backend {
             max_sessions: table.optional("max_sessions", integer),
             route: table.optional("route", text),
             max_requests: table.optional("max_requests", integer),
+            moved_from: table.optional("moved_from", address),
         };
         table.finish();
         backend

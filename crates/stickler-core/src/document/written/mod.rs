@@ -3,6 +3,7 @@
 
 pub(super) mod affinity;
 pub(super) mod cluster;
+pub(super) mod discovery;
 pub(super) mod ejection;
 pub(super) mod health_check;
 pub(super) mod node;

@@ -10,6 +10,9 @@ use crate::document::values;
 /// More members than one Raft group carries well.
 const MAX_MEMBERS: usize = 32;
 
+/// More than anybody asks in turn.
+const MAX_DNS_SERVERS: usize = 8;
+
 /// The node file as written.
 pub(in crate::document) struct WrittenNode {
     pub id: Written<u64>,
@@ -20,6 +23,7 @@ pub(in crate::document) struct WrittenNode {
     pub insecure_peers: Written<bool>,
     pub workers: Written<u64>,
     pub secrets_key_file: Written<String>,
+    pub dns_servers: Written<Vec<Written<SocketAddr>>>,
     pub members: Vec<Member>,
     pub listener_addresses: Vec<(String, Spanned<SocketAddr>)>,
 }
@@ -41,6 +45,7 @@ impl WrittenNode {
             insecure_peers: table.optional("insecure_peers", values::boolean),
             workers: table.optional("workers", values::integer),
             secrets_key_file: table.optional("secrets_key_file", values::text),
+            dns_servers: table.list("dns_servers", "servers", MAX_DNS_SERVERS, values::address),
             members: table
                 .tables("member", "[[member]]", MAX_MEMBERS)
                 .into_iter()

@@ -128,6 +128,7 @@ pub(super) fn part(part: Part) -> &'static str {
         Part::Named => "is named by the identifier",
         Part::Candidate => "may be chosen",
         Part::NotTaking(NotTaking::NotReady) => "takes no new sessions: not ready",
+        Part::NotTaking(NotTaking::Leaves) => "takes no new sessions: it was removed",
         Part::NotTaking(NotTaking::Drains) => "takes no new sessions: it says so itself",
         Part::NotTaking(NotTaking::NotUp) => "takes no new sessions: not up",
         Part::NotTaking(NotTaking::NoWeight) => "takes no new sessions: weight 0",
