@@ -9,6 +9,8 @@ mod drain;
 mod elections;
 mod evacuate;
 mod fencing;
+mod front;
+mod jobs;
 mod kill_all;
 mod limits;
 mod mixed;
@@ -17,6 +19,7 @@ mod race_methods;
 mod rotate_keys;
 mod routing;
 mod steady;
+mod users;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -6,15 +6,15 @@ mod observer;
 mod pace;
 mod paced;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use stickler_rt::{Moment, Outside};
+use stickler_rt::Moment;
 
+use super::front::{Front, failure};
 use super::routing::report_witness;
+use super::users::BY_HEADER;
 use super::{Scenario, ScenarioError, Stage};
 use crate::report::Report;
-use crate::rig::client::{Answer, Client, VisitError};
 use crate::rig::document::Document;
 use crate::rig::{Rig, RigError, Setting};
 
@@ -33,9 +33,6 @@ const BACKENDS: usize = 3;
 const AWAY: Duration = Duration::from_millis(1500);
 /// How long after a leader's death nothing can be bound, and what waits for that gives up.
 const ELECTION: Duration = Duration::from_secs(2);
-
-/// The methods of the doors by header.
-const BY_HEADER: &str = "[[affinity.by]]\nmethod = \"header\"\nname = \"X-Session\"";
 
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
@@ -61,28 +58,6 @@ async fn play(stage: &Stage, round: u32, report: &mut Report) -> Result<(), Scen
     rig.settle().await?;
     report_witness(&rig, report);
     Ok(())
-}
-
-/// Where clients come, whichever door they take.
-#[derive(Clone)]
-struct Front {
-    outside: Outside,
-    nodes: Vec<SocketAddr>,
-}
-
-impl Front {
-    fn of(stage: &Stage, rig: &Rig) -> Self {
-        Self { outside: stage.outside.clone(), nodes: rig.addresses() }
-    }
-
-    /// One client's connections, to each node in turn.
-    fn clients(&self) -> Vec<Client> {
-        self.nodes.iter().map(|node| Client::new(&self.outside, *node)).collect()
-    }
-
-    fn now(&self) -> Moment {
-        self.outside.clock.now()
-    }
 }
 
 /// A node that was killed and started again.
@@ -117,13 +92,5 @@ impl Absence {
     /// Whether what was asked between these moments, of whichever node, may have met a cluster without a leader.
     fn had_no_leader(&self, began: Moment, ended: Moment) -> bool {
         ended >= self.killed && began <= self.killed + ELECTION
-    }
-}
-
-/// How a request ended that was not served.
-fn failure(visited: Result<Answer, VisitError>) -> String {
-    match visited {
-        Ok(answer) => format!("{} {}", answer.status, answer.error.unwrap_or_default()),
-        Err(error) => error.to_string(),
     }
 }

@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::super::{Front, failure};
+use super::super::Front;
 use super::DOOR;
 use crate::identifier::SESSION_HEADER;
+use crate::scenario::front::Visited;
 
 /// How many come.
 pub(super) const NEWCOMERS: usize = 800;
@@ -23,8 +24,8 @@ pub(super) struct Arrival {
     pub(super) ended: Moment,
     /// Its session's key, if it was served.
     pub(super) key: Option<String>,
-    /// How its requests ended that were not.
-    pub(super) failures: Vec<String>,
+    /// How its requests ended that were not, and at which node.
+    pub(super) failures: Vec<(usize, String)>,
 }
 
 /// Lets all of them come, and says how many have.
@@ -44,18 +45,8 @@ pub(super) async fn come(front: Front, come: watch::Sender<usize>) -> Vec<Arriva
 /// Asks one node after the other, each once, until a backend answers.
 async fn visit(front: Front, number: usize) -> Arrival {
     let shown = [(SESSION_HEADER, format!("newcomer-{number}"))];
-    let mut clients = front.clients();
-    let first = number % clients.len();
-    clients.rotate_left(first);
+    let mut visitor = front.visitor(number);
     let began = front.now();
-    let mut failures = Vec::new();
-    for mut client in clients {
-        match client.ask(DOOR.path_prefix, &shown, None).await {
-            Ok((answer, _)) if answer.is_served() => {
-                return Arrival { began, ended: front.now(), key: answer.key, failures };
-            }
-            visited => failures.push(failure(visited.map(|(answer, _)| answer))),
-        }
-    }
-    Arrival { began, ended: front.now(), key: None, failures }
+    let Visited { served, failures } = visitor.visit(DOOR.path_prefix, &shown).await;
+    Arrival { began, ended: front.now(), key: served.and_then(|answer| answer.key), failures }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use stickler_rt::Shutdown;
 use tokio::task::JoinSet;
 
-use super::super::{Front, failure};
+use super::super::Front;
 use super::DOOR;
 use crate::identifier::SESSION_HEADER;
-use crate::rig::NODES;
-use crate::rig::client::{Answer, Client};
+use crate::rig::client::Answer;
 use crate::scenario::ScenarioError;
+use crate::scenario::front::{Visited, Visitor};
 
 /// How many there are.
 pub(super) const REGULARS: usize = 60;
@@ -39,10 +39,9 @@ impl Regulars {
     pub(super) async fn begin(front: &Front, stop: &Shutdown) -> Result<Self, ScenarioError> {
         let mut coming = JoinSet::new();
         for number in 0..REGULARS {
-            let mut regular =
-                Regular { value: format!("regular-{number}"), clients: front.clients(), turn: number };
-            let first = regular.visit().await;
-            let first = first.ok().filter(|answer| answer.key.is_some() && answer.epoch.is_some());
+            let mut regular = Regular { value: format!("regular-{number}"), visitor: front.visitor(number) };
+            let first = regular.visit().await.served;
+            let first = first.filter(|answer| answer.key.is_some() && answer.epoch.is_some());
             let first =
                 first.ok_or_else(|| ScenarioError::Scene(format!("{} has no session", regular.value)))?;
             coming.spawn(regular.come(first, stop.clone()));
@@ -66,8 +65,7 @@ impl Regulars {
 
 struct Regular {
     value: String,
-    clients: Vec<Client>,
-    turn: usize,
+    visitor: Visitor,
 }
 
 impl Regular {
@@ -77,33 +75,24 @@ impl Regular {
         while !stop.is_triggered() {
             tokio::time::sleep(PAUSE).await;
             seen.visits += 1;
-            match self.visit().await {
-                Ok(answer) if (&answer.backend, answer.epoch) == (&first.backend, first.epoch) => {}
-                Ok(answer) => {
+            let Visited { served, failures } = self.visit().await;
+            match served {
+                Some(answer) if (&answer.backend, answer.epoch) == (&first.backend, first.epoch) => {}
+                Some(answer) => {
                     let place = |answer: &Answer| format!("{} by epoch {:?}", answer.backend, answer.epoch);
                     let (before, now) = (place(&first), place(&answer));
                     seen.changed.push(format!("{} was at {before}, is at {now}", self.value));
                     // It is a new one from here on, and would be told of again and again.
                     return seen;
                 }
-                Err(failures) => seen.unserved.push(format!("{} was not served: {failures:?}", self.value)),
+                None => seen.unserved.push(format!("{} was not served: {failures:?}", self.value)),
             }
         }
         seen
     }
 
-    /// One request, through the next node, or else through another.
-    async fn visit(&mut self) -> Result<Answer, Vec<String>> {
+    async fn visit(&mut self) -> Visited {
         let shown = [(SESSION_HEADER, self.value.clone())];
-        self.turn += 1;
-        let mut failures = Vec::new();
-        for place in 0..NODES {
-            let client = &mut self.clients[(self.turn + place) % NODES];
-            match client.ask(DOOR.path_prefix, &shown, None).await {
-                Ok((answer, _)) if answer.is_served() => return Ok(answer),
-                visited => failures.push(failure(visited.map(|(answer, _)| answer))),
-            }
-        }
-        Err(failures)
+        self.visitor.visit(DOOR.path_prefix, &shown).await
     }
 }
