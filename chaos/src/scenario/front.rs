@@ -1,6 +1,7 @@
 //! Where clients come: every node's public address, one after the other.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stickler_rt::{Moment, Outside};
 
@@ -13,16 +14,27 @@ use crate::rig::client::{Answer, Client, VisitError};
 pub(super) struct Front {
     pub(super) outside: Outside,
     pub(super) nodes: Vec<SocketAddr>,
+    patience: Option<Duration>,
 }
 
 impl Front {
     pub(super) fn of(stage: &Stage, rig: &Rig) -> Self {
-        Self { outside: stage.outside.clone(), nodes: rig.addresses() }
+        Self { outside: stage.outside.clone(), nodes: rig.addresses(), patience: None }
+    }
+
+    /// The same, for clients that wait no longer than this for one node.
+    pub(super) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
     }
 
     /// One client's connections, to each node in turn.
     pub(super) fn clients(&self) -> Vec<Client> {
-        self.nodes.iter().map(|node| Client::new(&self.outside, *node)).collect()
+        let clients = self.nodes.iter().map(|node| Client::new(&self.outside, *node));
+        match self.patience {
+            Some(patience) => clients.map(|client| client.with_patience(patience)).collect(),
+            None => clients.collect(),
+        }
     }
 
     /// A client that comes to this node first, counted round.

@@ -2,6 +2,7 @@
 
 mod away;
 mod away_snapshot;
+mod backend_cut;
 mod clocks;
 mod crawlers;
 mod dns;
@@ -14,12 +15,14 @@ mod jobs;
 mod kill_all;
 mod limits;
 mod mixed;
+mod places;
 mod race;
 mod race_methods;
 mod rotate_keys;
 mod routing;
 mod steady;
 mod users;
+mod verdicts;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +49,7 @@ pub(crate) const ALL: &[Scenario] = &[
     limits::SCENARIO,
     drain::SCENARIO,
     evacuate::SCENARIO,
+    backend_cut::SCENARIO,
     fencing::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,

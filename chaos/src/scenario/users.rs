@@ -61,7 +61,19 @@ pub(super) struct Seen {
     places: Vec<BTreeMap<u64, String>>,
     /// Requests that no node served, and answers by an epoch after a later one.
     faults: Vec<String>,
+    /// Requests that one node did not serve, whatever another one did then.
+    pub(super) failed: Vec<Failed>,
     unserved: usize,
+}
+
+/// A request that a node did not serve.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The node's place among the nodes.
+    pub(super) node: usize,
+    /// The backend that served the client before; none when none did.
+    pub(super) backend: String,
+    pub(super) how: String,
 }
 
 impl Users {
@@ -93,6 +105,7 @@ impl Users {
             all.visits += seen.visits;
             all.places.extend(seen.places);
             all.faults.extend(seen.faults);
+            all.failed.extend(seen.failed);
             all.unserved += seen.unserved;
         }
         Ok(all)
@@ -128,17 +141,21 @@ impl User {
         let Visited { served, failures } = visitor.visit(path, &[(SESSION_HEADER, name.clone())]).await;
         seen.visits += 1;
         let last = places.last_key_value();
+        let backend = last.map_or("", |(_, backend)| backend.as_str());
+        let failed = |(node, how)| Failed { node, backend: backend.to_owned(), how };
         match served {
             Some(answer) => {
                 let epoch = answer.epoch.unwrap_or(0);
                 let back = last.filter(|(last, _)| epoch < **last);
                 let back = back.map(|_| format!("{name} was served by epoch {epoch} after a later one"));
                 seen.faults.extend(back);
+                seen.failed.extend(failures.into_iter().map(failed));
                 places.insert(epoch, answer.backend);
             }
             None => {
                 seen.unserved += 1;
                 seen.faults.push(format!("{name} was not served: {failures:?}"));
+                seen.failed.extend(failures.into_iter().map(failed));
             }
         }
     }

@@ -1,0 +1,202 @@
+//! What every node says of one backend, all the while: when its verdict changed, and at which log index.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stickler_rt::{Clock, Moment, Shutdown};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::ScenarioError;
+use crate::rig::admin::{Admin, AdminError};
+use crate::rig::{NODES, Rig, RigError};
+
+/// Pause between two looks at a node.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Longest wait for all nodes to say the same.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A look at one node.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// The node's place among the nodes.
+    pub(super) node: usize,
+    /// When its answer was there.
+    pub(super) ended: Moment,
+    /// What the node had applied before it was asked.
+    pub(super) before: u64,
+    /// And afterwards.
+    pub(super) after: u64,
+    /// The hash of its state by then.
+    pub(super) hash: String,
+    /// Its verdict.
+    pub(super) health: String,
+}
+
+/// Looks at all nodes until it is stopped. Dropping this ends it.
+pub(super) struct Watch {
+    backend: String,
+    stop: Shutdown,
+    looking: JoinSet<Result<(), AdminError>>,
+    coming: mpsc::UnboundedReceiver<Look>,
+    looks: Vec<Look>,
+}
+
+impl Watch {
+    pub(super) fn start(rig: &mut Rig, clock: &Clock, backend: &str) -> Self {
+        let stop = Shutdown::new();
+        let (looks, coming) = mpsc::unbounded_channel();
+        let of_node = |node| Watcher {
+            node,
+            admin: rig.admin(node).clone(),
+            clock: clock.clone(),
+            backend: backend.to_owned(),
+            stop: stop.clone(),
+            looks: looks.clone(),
+        };
+        let looking = (0..NODES).map(of_node).map(Watcher::look_on).collect();
+        Self { backend: backend.to_owned(), stop, looking, coming, looks: Vec::new() }
+    }
+
+    /// Waits until every node says this of the backend: the moment at which the last one was seen to.
+    pub(super) async fn until_all(&mut self, health: &str) -> Result<Moment, ScenarioError> {
+        let mut since: BTreeMap<usize, Moment> = BTreeMap::new();
+        let all = async {
+            while let Some(look) = self.coming.recv().await {
+                if look.health == health {
+                    since.entry(look.node).or_insert(look.ended);
+                } else {
+                    since.remove(&look.node);
+                }
+                self.looks.push(look);
+                if let (NODES, Some(last)) = (since.len(), since.values().max()) {
+                    return Some(*last);
+                }
+            }
+            None
+        };
+        let never = || {
+            let what = format!("{} was not {health} on all nodes within {PATIENCE:?}", self.backend);
+            ScenarioError::Scene(what)
+        };
+        tokio::time::timeout(PATIENCE, all).await.ok().flatten().ok_or_else(never)
+    }
+
+    /// All that was seen, in the order of each node.
+    pub(super) async fn stop(mut self) -> Result<Vec<Look>, ScenarioError> {
+        self.stop.trigger();
+        while let Some(ended) = self.looking.join_next().await {
+            ended?.map_err(RigError::from)?;
+        }
+        while let Ok(look) = self.coming.try_recv() {
+            self.looks.push(look);
+        }
+        Ok(self.looks)
+    }
+}
+
+struct Watcher {
+    node: usize,
+    admin: Admin,
+    clock: Clock,
+    backend: String,
+    stop: Shutdown,
+    looks: mpsc::UnboundedSender<Look>,
+}
+
+impl Watcher {
+    async fn look_on(mut self) -> Result<(), AdminError> {
+        let mut before = self.admin.status().await?.applied_index;
+        while !self.stop.is_triggered() {
+            let backends = self.admin.backends().await?;
+            let ended = self.clock.now();
+            let status = self.admin.status().await?;
+            let found = backends.into_iter().find(|backend| backend.name == self.backend);
+            let health = found.map_or_else(|| "removed".to_owned(), |backend| backend.health);
+            let (node, after, hash) = (self.node, status.applied_index, status.state_hash);
+            // Nobody looks any more when the run is over.
+            let _ended = self.looks.send(Look { node, ended, before, after, hash, health });
+            before = after;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+/// Between which log indexes the verdict became this on all nodes: above the first and up to the second, if that can have
+/// been one index on all of them; otherwise what each node says.
+pub(super) fn one_index(looks: &[Look], health: &str) -> Result<(u64, u64), String> {
+    let mut between = Vec::new();
+    for node in 0..NODES {
+        let of_node = looks.iter().filter(|look| look.node == node);
+        let (mut above, mut up_to) = (None, None);
+        for look in of_node {
+            if look.health == health {
+                up_to = Some(look.after);
+                break;
+            }
+            above = Some(look.before);
+        }
+        let (Some(above), Some(up_to)) = (above, up_to) else {
+            return Err(format!("node {} was not seen to change", node + 1));
+        };
+        between.push((above, up_to));
+    }
+    let above = between.iter().map(|(above, _)| *above).max().unwrap_or(0);
+    let up_to = between.iter().map(|(_, up_to)| *up_to).min().unwrap_or(0);
+    if above < up_to { Ok((above, up_to)) } else { Err(format!("{between:?}")) }
+}
+
+/// I9: how many log indexes were seen on several nodes, and at how many of these their states differed.
+pub(super) fn states(looks: &[Look]) -> (usize, usize) {
+    let mut at: BTreeMap<u64, BTreeMap<usize, &str>> = BTreeMap::new();
+    for look in looks {
+        at.entry(look.after).or_default().insert(look.node, &look.hash);
+    }
+    at.retain(|_, hashes| hashes.len() > 1);
+    let differ = |hashes: &&BTreeMap<usize, &str>| {
+        let mut hashes = hashes.values();
+        let first = hashes.next();
+        hashes.any(|hash| Some(hash) != first)
+    };
+    (at.len(), at.values().filter(differ).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(node: usize, before: u64, after: u64, health: &str) -> Look {
+        let hash = format!("state {after}");
+        Look { node, ended: Moment(Duration::ZERO), before, after, hash, health: health.to_owned() }
+    }
+
+    fn changes(places: [(u64, u64); NODES]) -> Vec<Look> {
+        let of_node = |(node, (last_up, first_down)): (usize, &(u64, u64))| {
+            [
+                look(node, 0, 1, "up"),
+                look(node, *last_up, last_up + 1, "up"),
+                look(node, first_down - 1, *first_down, "down"),
+            ]
+        };
+        places.iter().enumerate().flat_map(of_node).collect()
+    }
+
+    #[test]
+    fn nodes_that_changed_at_one_index_are_told_from_those_that_did_not() {
+        assert_eq!(one_index(&changes([(7, 9), (6, 8), (7, 12)]), "down"), Ok((7, 8)));
+        // The second node still had it up when it had applied 9, and the first had it down by then.
+        assert!(one_index(&changes([(7, 9), (9, 11), (7, 12)]), "down").is_err());
+        assert!(one_index(&changes([(7, 9), (6, 8), (7, 12)])[..6], "down").is_err());
+    }
+
+    #[test]
+    fn two_states_at_one_index_are_found() {
+        let mut looks = changes([(7, 9), (6, 8), (7, 8)]);
+        let (compared, differ) = states(&looks);
+        assert!(compared > 0 && differ == 0);
+        looks[8].hash = "another".to_owned();
+        assert_eq!(states(&looks), (compared, 1));
+    }
+}
