@@ -63,6 +63,8 @@ pub(crate) enum Pace {
     Stopped,
     /// It answers after so long.
     Slow(Duration),
+    /// It answers as usual, and says of itself that it is not well.
+    Unwell,
 }
 
 #[derive(Debug)]
@@ -213,6 +215,9 @@ impl Application {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
         answer.headers_mut().insert("x-backend", self.name_header.clone());
         if request.uri().path() == "/health" {
+            if *self.pace.borrow() == Pace::Unwell {
+                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
             return answer;
         }
         let key = request.headers().get("stickler-session");

@@ -3,6 +3,7 @@
 mod away;
 mod away_snapshot;
 mod backend_cut;
+mod backend_flaps;
 mod clocks;
 mod crawlers;
 mod dns;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Scenario] = &[
     drain::SCENARIO,
     evacuate::SCENARIO,
     backend_cut::SCENARIO,
+    backend_flaps::SCENARIO,
     fencing::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,

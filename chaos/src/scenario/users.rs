@@ -176,4 +176,9 @@ impl Seen {
         let what = format!("{label}: most moves of a client");
         report.bar(what, moved, format!("{most} at most"), moved <= most);
     }
+
+    /// Clients who moved at all.
+    pub(super) fn moved(&self) -> usize {
+        self.places.iter().filter(|places| places.len() > 1).count()
+    }
 }
