@@ -97,6 +97,8 @@ pub(crate) enum RigError {
 pub(crate) struct Setting {
     /// How many backends there are.
     pub backends: usize,
+    /// How many of them are in the pool, the first ones.
+    pub in_pool: usize,
     /// What is between the ends.
     pub layout: Layout,
     /// Disks and clocks can be broken, and the power cut.
@@ -111,7 +113,14 @@ impl Setting {
     /// Nodes and backends, and nothing in between.
     pub(crate) fn plain(backends: usize) -> Self {
         let document = Document::shop();
-        Self { backends, layout: Layout::Direct, breakable: false, recorder: None, document }
+        Self {
+            backends,
+            in_pool: backends,
+            layout: Layout::Direct,
+            breakable: false,
+            recorder: None,
+            document,
+        }
     }
 }
 
@@ -147,7 +156,7 @@ impl Rig {
         let mut failed = None;
         for start in 1..=STARTS {
             let mut rig = Self::prepare(stage, setting, start)?;
-            match rig.found(&setting.document).await {
+            match rig.found(setting).await {
                 Ok(()) => return Ok(rig),
                 Err(error @ (RigError::System(_) | RigError::Ended { .. })) => failed = Some(error),
                 Err(error) => return Err(error),
@@ -197,7 +206,10 @@ impl Rig {
             nodes.push(Node::new(node.clone(), launch));
             machines.extend(machine);
         }
-        fs::write(plan.directory.join("cluster.toml"), plan.cluster_text(&setting.document))?;
+        fs::write(
+            plan.directory.join("cluster.toml"),
+            plan.cluster_text(&setting.document, setting.in_pool),
+        )?;
         let witness = Arc::new(setting.recorder.clone().map(Witness::recording).unwrap_or_default());
         let run = stage.seed.child("identifiers").rng().random();
         let backends = plan
@@ -229,7 +241,7 @@ impl Rig {
         }
     }
 
-    async fn found(&mut self, document: &Document) -> Result<(), RigError> {
+    async fn found(&mut self, setting: &Setting) -> Result<(), RigError> {
         self.join_links();
         for backend in 0..self.backends.len() {
             self.start_backend(backend).await?;
@@ -237,7 +249,12 @@ impl Rig {
         for node in 0..self.nodes.len() {
             self.restart(node)?;
         }
-        let text = self.plan.cluster_text(document);
+        self.apply(&setting.document, setting.in_pool).await
+    }
+
+    /// Gives the cluster this document with so many of the backends, the first ones, and waits until all of them are up.
+    pub(crate) async fn apply(&mut self, document: &Document, in_pool: usize) -> Result<(), RigError> {
+        let text = self.plan.cluster_text(document, in_pool);
         self.until("the cluster takes its document", async |rig| {
             rig.admins[0].apply(&text).await.map_err(|error| error.to_string())
         })
@@ -245,7 +262,7 @@ impl Rig {
         self.settle().await?;
         self.until("all backends are up", async |rig| {
             let backends = rig.admins[0].backends().await.map_err(|error| error.to_string())?;
-            if backends.iter().all(|backend| backend.health == "up") {
+            if backends.len() == in_pool && backends.iter().all(|backend| backend.health == "up") {
                 Ok(())
             } else {
                 Err(format!("{backends:?}"))

@@ -145,10 +145,10 @@ impl Plan {
         text
     }
 
-    /// What stands in the cluster document.
-    pub(super) fn cluster_text(&self, document: &Document) -> String {
+    /// What stands in the cluster document, with so many of the backends in its pool.
+    pub(super) fn cluster_text(&self, document: &Document, in_pool: usize) -> String {
         let mut text = document.before_backends.clone();
-        for BackendPlan { name, address, .. } in &self.backends {
+        for BackendPlan { name, address, .. } in self.backends.iter().take(in_pool) {
             let _ = write!(text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n\n");
         }
         text.push_str(&document.after_backends);

@@ -19,6 +19,7 @@ mod mixed;
 mod places;
 mod race;
 mod race_methods;
+mod rebalance;
 mod rotate_keys;
 mod routing;
 mod steady;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Scenario] = &[
     limits::SCENARIO,
     drain::SCENARIO,
     evacuate::SCENARIO,
+    rebalance::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
     fencing::SCENARIO,
