@@ -3,6 +3,7 @@
 mod away;
 mod away_snapshot;
 mod backend_cut;
+mod backend_dies;
 mod backend_flaps;
 mod clocks;
 mod crawlers;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[Scenario] = &[
     drain::SCENARIO,
     evacuate::SCENARIO,
     rebalance::SCENARIO,
+    backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
     fencing::SCENARIO,
