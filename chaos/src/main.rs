@@ -15,6 +15,7 @@ mod statistics;
 mod workload;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use history::{History, HistoryError};
 use oracle::verdict::judge;
 use report::Report;
+use rig::backend_process;
 use rig::home::{Home, HomeError};
 use rig::network::NetworkKind;
 use scenario::{ALL, Scenario, ScenarioError, Stage};
@@ -50,6 +52,9 @@ enum Command {
     },
     /// Run the same workload and checker with Stickler and with another balancer, and print one table
     Compare(CompareOptions),
+    /// Be a backend that can be killed: for scenarios only
+    #[command(name = backend_process::COMMAND, hide = true)]
+    Backend { name: String, address: SocketAddr },
     /// Make one HTML page of a history that a run has kept: report.html in its directory
     Report {
         /// The run's directory
@@ -169,6 +174,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options),
         Command::Check { directory } => check(&directory),
         Command::Compare(options) => compare_with(&options),
+        Command::Backend { name, address } => be_backend(name, address).map(|()| true),
         Command::Report { directory, output } => {
             let output = output.unwrap_or_else(|| directory.join("report.html"));
             report_on(&directory, &output).map(|()| true)
@@ -211,6 +217,12 @@ fn check(directory: &Path) -> Result<bool, RunError> {
     write!(output, "{report}")?;
     writeln!(output, "{}", if report.held() { "held" } else { "FAILED" })?;
     Ok(report.held())
+}
+
+fn be_backend(name: String, address: SocketAddr) -> Result<(), RunError> {
+    let outside = Outside::of_process()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(backend_process::serve(&outside, name, address))?)
 }
 
 /// Longest time for a comparison.

@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::backend_process::BackendProcess;
 use crate::identifier::Door;
 use crate::oracle::revealed::CREATED_BY;
 use crate::oracle::witness::Witness;
@@ -36,8 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of a request's body.
 const LARGEST_BODY: usize = 4096;
 
-/// A backend inside this process. Killing it closes its listener and cuts off its connections at once, which
-/// is what a balancer sees of a killed process.
+/// A backend inside this process, unless it is [`apart`](Self::apart). Killing it closes its listener and cuts off its
+/// connections at once, which is what a balancer sees of a killed process.
 #[derive(Debug)]
 pub(crate) struct Backend {
     /// What it calls itself, and what the cluster document calls it.
@@ -45,12 +46,14 @@ pub(crate) struct Backend {
     address: SocketAddr,
     application: Arc<Application>,
     serving: Option<Serving>,
+    /// A process of its own, when it is started.
+    apart: bool,
 }
 
 #[derive(Debug)]
-struct Serving {
-    task: JoinHandle<()>,
-    life: Shutdown,
+enum Serving {
+    Here { task: JoinHandle<()>, life: Shutdown },
+    Apart(BackendProcess),
 }
 
 /// How a backend that runs goes about its work.
@@ -103,26 +106,40 @@ impl Backend {
             pace: watch::Sender::default(),
             carts: Mutex::default(),
         };
-        Self { name, address, application: Arc::new(application), serving: None }
+        Self { name, address, application: Arc::new(application), serving: None, apart: false }
+    }
+
+    /// The same as a process of its own, which tells the witness nothing and always goes at the usual pace.
+    pub(super) fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// Listens and answers.
     pub(super) async fn start(&mut self, outside: &Outside) -> io::Result<()> {
+        if self.apart {
+            self.serving = Some(Serving::Apart(BackendProcess::start(&self.name, self.address).await?));
+            return Ok(());
+        }
         let listener = outside.network.bind(self.address, BindOptions::default()).await?;
         let life = Shutdown::new();
         let task = tokio::spawn(serve(listener, Arc::clone(&self.application), life.clone()));
-        self.serving = Some(Serving { task, life });
+        self.serving = Some(Serving::Here { task, life });
         Ok(())
     }
 
     /// It dies; what it was doing is not answered.
     pub(crate) async fn kill(&mut self) {
         self.application.pace.send_replace(Pace::Usual);
-        if let Some(Serving { task, life }) = self.serving.take() {
-            life.trigger();
-            task.abort();
-            // Its port is free once the task is gone.
-            drop(task.await);
+        match self.serving.take() {
+            Some(Serving::Here { task, life }) => {
+                life.trigger();
+                task.abort();
+                // Its port is free once the task is gone.
+                drop(task.await);
+            }
+            Some(Serving::Apart(process)) => process.kill().await,
+            None => {}
         }
     }
 
@@ -134,7 +151,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        if let Some(Serving { task, life }) = self.serving.take() {
+        if let Some(Serving::Here { task, life }) = self.serving.take() {
             life.trigger();
             task.abort();
         }

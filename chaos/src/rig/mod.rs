@@ -3,6 +3,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod backend;
+pub(crate) mod backend_process;
 pub(crate) mod client;
 pub(crate) mod document;
 pub(crate) mod faults;
@@ -99,6 +100,8 @@ pub(crate) struct Setting {
     pub backends: usize,
     /// How many of them are in the pool, the first ones.
     pub in_pool: usize,
+    /// Backends are processes of their own, and the witness sees nothing of what comes to them.
+    pub backends_apart: bool,
     /// What is between the ends.
     pub layout: Layout,
     /// Disks and clocks can be broken, and the power cut.
@@ -116,6 +119,7 @@ impl Setting {
         Self {
             backends,
             in_pool: backends,
+            backends_apart: false,
             layout: Layout::Direct,
             breakable: false,
             recorder: None,
@@ -215,7 +219,8 @@ impl Rig {
         let backends = plan
             .backends
             .iter()
-            .map(|backend| Backend::new(backend.name.clone(), backend.listens, run, Arc::clone(&witness)));
+            .map(|backend| Backend::new(backend.name.clone(), backend.listens, run, Arc::clone(&witness)))
+            .map(|backend| if setting.backends_apart { backend.apart() } else { backend });
         Ok(Self {
             outside: stage.outside.clone(),
             backends: backends.collect(),

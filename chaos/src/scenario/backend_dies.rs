@@ -1,11 +1,10 @@
-//! A backend dies, again and again.
+//! A backend's process is killed, again and again.
 
 use std::time::Duration;
 
 use rand::Rng;
 
 use super::front::Front;
-use super::routing::report_witness;
 use super::users::{BY_HEADER, Users};
 use super::verdicts::Watch;
 use super::{Scenario, ScenarioError, Stage};
@@ -45,7 +44,8 @@ const DOOR: Door<'static> = Door {
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     let mut random = stage.seed.child("backends").rng();
-    let setting = Setting { document: Document::of(&[DOOR]), ..Setting::plain(BACKENDS) };
+    let document = Document::of(&[DOOR]);
+    let setting = Setting { backends_apart: true, document, ..Setting::plain(BACKENDS) };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let names = rig.backend_names();
     let (mut down, mut up) = (Durations::default(), Durations::default());
@@ -82,7 +82,6 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     report.figure("median time from its start until it is up on all nodes", milliseconds(up.median()));
     report.figure("requests that a node could not serve and another one did", seen.failed.len());
     seen.judge("all rounds", &mut report);
-    report_witness(&rig, &mut report);
     Ok(report)
 }
 

@@ -59,7 +59,7 @@ pub(super) struct Seen {
     visits: usize,
     /// For each client the epochs by which it was served, and by which backends.
     places: Vec<BTreeMap<u64, String>>,
-    /// Requests that no node served, and answers by an epoch after a later one.
+    /// Requests that no node served, answers by an epoch after a later one, and epochs at two backends.
     faults: Vec<String>,
     /// Requests that one node did not serve, whatever another one did then.
     pub(super) failed: Vec<Failed>,
@@ -150,6 +150,10 @@ impl User {
                 let back = back.map(|_| format!("{name} was served by epoch {epoch} after a later one"));
                 seen.faults.extend(back);
                 seen.failed.extend(failures.into_iter().map(failed));
+                let split = places.get(&epoch).filter(|backend| **backend != answer.backend);
+                let split = split
+                    .map(|backend| format!("{name}: epoch {epoch} at {backend} and at {}", answer.backend));
+                seen.faults.extend(split);
                 places.insert(epoch, answer.backend);
             }
             None => {
@@ -162,7 +166,7 @@ impl User {
 }
 
 impl Seen {
-    /// Nobody was left without an answer, and nobody was served by an epoch after a later one.
+    /// Nobody was left without an answer, served by an epoch after a later one, or by one epoch at two backends.
     pub(super) fn judge(&self, label: &str, report: &mut Report) {
         report.figure(format!("{label}: requests of clients meanwhile"), self.visits);
         report.bar(format!("{label}: requests that no node served"), self.unserved, "0", self.unserved == 0);
