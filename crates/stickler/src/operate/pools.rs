@@ -102,7 +102,7 @@ async fn list(target: &Target) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row<'b>(pool: &Pool, backends: &mut dyn Iterator<Item = &'b Backend>) -> [String; 9] {
+fn row(pool: &Pool, backends: &mut dyn Iterator<Item = &Backend>) -> [String; 9] {
     let backends: Vec<&Backend> = backends.collect();
     let sum =
         |part: fn(&Backend) -> u64| backends.iter().map(|backend| part(backend)).sum::<u64>().to_string();
