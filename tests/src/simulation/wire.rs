@@ -109,7 +109,8 @@ impl Watch {
         match standing.footing {
             Footing::Leased => {
                 self.ledger.count("requests by lease");
-                if let Err(broken) = self.ledger.open().evidence.routes(at, self.node, key, epoch) {
+                let routes = self.ledger.open().evidence.routes(at, self.node, key, epoch);
+                if let Err(broken) = routes {
                     self.ledger.violated(broken);
                 }
                 if self.unusable(cluster, key, epoch, standing.stable.0) {
