@@ -57,12 +57,20 @@ pub enum Fault {
     RemoveAtOnce,
     ForgetWhereItWas,
     IgnoreBound,
+    MoveEjected,
+    EjectEverybody,
+    ChooseEjected,
+    QueueWithoutLimit,
+    SendStaleFromQueue,
+    RetrySent,
+    RetryForEver,
+    RetryWithoutBudget,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 49] = [
+const DESCRIBED: [Described; 57] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -172,6 +180,26 @@ const DESCRIBED: [Described; 49] = [
         "ignore-bound",
         "a backend gets more new sessions than its pool's bound lets it have",
     ),
+    (
+        Fault::MoveEjected,
+        "move-ejected",
+        "a bound session's requests go elsewhere while a node has its backend ejected",
+    ),
+    (Fault::EjectEverybody, "eject-everybody", "a node ejects as many backends as have errors"),
+    (Fault::ChooseEjected, "choose-ejected", "backends are chosen as if none was ejected"),
+    (Fault::QueueWithoutLimit, "queue-without-limit", "requests never wait for a backend to have room"),
+    (
+        Fault::SendStaleFromQueue,
+        "send-stale-from-queue",
+        "a ticket is not validated again after its request has waited in a queue",
+    ),
+    (
+        Fault::RetrySent,
+        "retry-sent",
+        "an unsafe request that the backend broke off is tried again where idempotent ones are",
+    ),
+    (Fault::RetryForEver, "retry-for-ever", "a request is sent again as often as the budget allows"),
+    (Fault::RetryWithoutBudget, "retry-without-budget", "retries are not limited by the pool's budget"),
 ];
 
 impl Fault {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::Ejection;
 use crate::ids::BackendId;
 
@@ -77,7 +78,9 @@ impl Ejections {
             backends += 1;
             ejected += usize::from(self.is_ejected(other, now));
         }
-        if self.is_ejected(backend, now) || ejected >= most_ejected(backends, policy.max_share) {
+        let most = most_ejected(backends, policy.max_share);
+        let too_many = ejected >= most && !deliberate::active(Fault::EjectEverybody);
+        if too_many || self.is_ejected(backend, now) {
             return Noted::Suspect;
         }
         let seen = self.seen.entry(backend).or_default();

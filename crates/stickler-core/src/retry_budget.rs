@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::deliberate::{self, Fault};
+
 /// What counts, in seconds: long enough that what was saved up before a backend broke carries over until the cluster's
 /// verdict.
 const WINDOW: u64 = 10;
@@ -47,7 +49,7 @@ impl RetryBudget {
         let before = self.seconds.front().map_or(requests, |second| second.before);
         let share = requests.saturating_sub(before) * u64::from(percent) / 100;
         let retries: u64 = self.seconds.iter().map(|second| second.retries).sum();
-        let within = retries < share + FLOOR * WINDOW;
+        let within = retries < share + FLOOR * WINDOW || deliberate::active(Fault::RetryWithoutBudget);
         if let Some(second) = self.seconds.back_mut() {
             second.retries += u64::from(within);
         }

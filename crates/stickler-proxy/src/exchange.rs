@@ -155,7 +155,8 @@ impl Exchanges {
         let bodiless = incoming.is_end_stream();
         // A copy is only worth its price where it may be used.
         let repeatable = parts.method.is_safe() || deliberate::active(Fault::SendTwice);
-        let idempotent = to.retry == Retry::Idempotent && parts.method.is_idempotent();
+        let harmless = parts.method.is_idempotent() || deliberate::active(Fault::RetrySent);
+        let idempotent = to.retry == Retry::Idempotent && harmless;
         let spare = (bodiless && (reused && repeatable || idempotent)).then(|| parts.clone());
         let (body, mut aside) = if bodiless { (None, Some(incoming)) } else { (Some(incoming), None) };
         let body = ClientBody::new(body, Rc::clone(&progress), to.timeouts.request_body);

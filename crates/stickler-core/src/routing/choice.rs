@@ -1,6 +1,7 @@
 //! A node's own choice of a backend: final for a request without a session, advice for a bind.
 
 use crate::balance::{Candidate, fewest_sessions, rendezvous, two_choices, within_bound};
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::state::{AdminState, BackendRecord, View};
@@ -116,7 +117,9 @@ fn candidates(
     if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
         within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
     }
-    if policy.is_some_and(|policy| policy.ejection.is_some()) {
+    if policy.is_some_and(|policy| policy.ejection.is_some())
+        && !deliberate::active(Fault::ChooseEjected)
+    {
         prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
     }
     candidates

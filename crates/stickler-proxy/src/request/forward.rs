@@ -52,12 +52,8 @@ pub(super) struct Attempt {
     in_flight: Cell<Option<InFlightPlace>>,
     /// The request was sent before: no connection that may be closing gets it again.
     only_new: bool,
-}
-
-impl Attempt {
-    fn new(in_flight: Option<InFlightPlace>, only_new: bool) -> Self {
-        Self { in_flight: Cell::new(in_flight), only_new }
-    }
+    /// It has waited for room at its backend.
+    waited: bool,
 }
 
 /// What came of an exchange, with the bind that ran beside it.
@@ -92,7 +88,11 @@ impl Router {
             let pool = self.pool_of(ticket.backend).unwrap_or(routing.pools.drawn);
             self.count_request(&mut tries, pool);
             let attempt = match self.wait_for_turn(routing, &ticket, &mut queue_until).await? {
-                Turn::Taken(in_flight) => Attempt::new(in_flight, tries.was_sent()),
+                Turn::Taken(in_flight) => Attempt {
+                    in_flight: Cell::new(in_flight),
+                    only_new: tries.was_sent(),
+                    waited: queue_until.is_some(),
+                },
                 Turn::DecideAgain => continue,
             };
             let came = self.send(routing, &decided, request, &attempt).await;
@@ -263,7 +263,8 @@ impl Router {
             // The lease first: a snapshot may replace the table in between.
             let standing = cluster.standing();
             let valid = validate(ticket, &cluster.view(), &standing, when_isolated);
-            if !deliberate::active(Fault::SkipLastLook) {
+            let from_queue = attempt.waited && deliberate::active(Fault::SendStaleFromQueue);
+            if !from_queue && !deliberate::active(Fault::SkipLastLook) {
                 valid?;
             }
             if standing.footing == Footing::Isolated {

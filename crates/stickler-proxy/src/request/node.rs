@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use stickler_core::ids::BackendId;
 use stickler_core::state::Catalog;
 use stickler_raft::Cluster;
 
@@ -103,6 +104,12 @@ impl Proxy {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether this node gives a backend nothing new for a while.
+    #[must_use]
+    pub fn is_ejected(&self, backend: BackendId) -> bool {
+        self.ejected.is_ejected(backend, || self.cluster.outside().clock.now())
     }
 
     /// What has happened so far.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Request;
 use hyper::body::Incoming;
 use papaya::HashMap;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::Pool;
 use stickler_core::ids::PoolId;
 use stickler_core::retry_budget::RetryBudget;
@@ -130,7 +131,8 @@ impl Router {
             }
             return Some(unsent);
         }
-        let sent = error.swallowed.filter(|_| tries.sent_again < MOST_SENT_AGAIN)?;
+        let often = tries.sent_again >= MOST_SENT_AGAIN && !deliberate::active(Fault::RetryForEver);
+        let sent = error.swallowed.filter(|_| !often)?;
         if !in_budget() {
             return None;
         }

@@ -217,6 +217,10 @@ impl Router {
                     if deliberate::active(Fault::CountKnownSessions) {
                         self.admit(routing)?;
                     }
+                    if deliberate::active(Fault::MoveEjected) && self.proxy.is_ejected(ticket.backend) {
+                        let elsewhere = self.choose_unbound(routing, ChooseBy::Algorithm, failed)?;
+                        return Ok(Decided::Ticket(Ticket { session: ticket.session, ..elsewhere }));
+                    }
                     return Ok(Decided::Ticket(ticket));
                 }
                 Step::Unbound { by, mint, .. } => {
