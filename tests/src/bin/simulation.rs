@@ -135,17 +135,22 @@ const ENOUGH: u64 = 200;
 const SHRUNK: usize = 5;
 
 /// What must have happened in many seeds together, or they show little.
-const WANTED: [&str; 16] = [
+const WANTED: [&str; 21] = [
     "answers without a lease",
     "carts checked",
+    "crowds: answered by a shop",
+    "errors of shops",
     "expiries judged",
     "log-ins",
     "log-outs",
+    "looks at shops that were ejected",
     "moves judged",
     "power cuts of all nodes",
     "receipts",
     "requests by lease",
     "requests refused",
+    "requests sent again",
+    "requests that filled a shop",
     "requests without a lease",
     "sessions",
     "sessions moved",

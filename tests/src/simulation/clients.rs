@@ -10,13 +10,15 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::ids::NodeId;
 use stickler_rt::Seed;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::crowd::{self, Crowd};
 use super::document::NEW_SESSIONS;
-use super::evidence::Tried;
-use super::http::{FORGED, Reply, ask};
+use super::http::{FORGED, REQUEST, Reply, ask};
 use super::ledger::{Ledger, now};
+use super::new_sessions::Tried;
 use super::oracle::Record;
+use super::session::{Kind, Session};
 
 /// How the world is doing, as clients are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,33 +27,6 @@ pub enum Season {
     Turmoil,
     /// All is healed, and was given time to settle: every request must succeed.
     Calm,
-}
-
-/// By what a client's session is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The shop's own cookie.
-    Browser,
-    /// Stickler's cookie.
-    Own,
-    /// Stickler's cookie, recorded when the client comes back.
-    Guest,
-    /// The header `X-Session`.
-    Api,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::Browser, Self::Own, Self::Guest, Self::Api];
-
-    /// Its part of a path.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Browser => "browser",
-            Self::Own => "own",
-            Self::Guest => "guest",
-            Self::Api => "api",
-        }
-    }
 }
 
 /// How many clients there are.
@@ -87,6 +62,8 @@ pub struct Clients {
     pub nodes: BTreeMap<NodeId, IpAddr>,
     /// How the world is doing.
     pub season: watch::Receiver<Season>,
+    /// Crowds that come.
+    pub crowds: mpsc::UnboundedReceiver<Crowd>,
     /// Told when a client has checked everything in calm times.
     pub done: Arc<watch::Sender<usize>>,
 }
@@ -96,7 +73,10 @@ impl Clients {
     ///
     /// # Errors
     /// None.
-    pub async fn run(self) -> turmoil::Result {
+    pub async fn run(mut self) -> turmoil::Result {
+        let (_, none) = mpsc::unbounded_channel();
+        let crowds = std::mem::replace(&mut self.crowds, none);
+        tokio::spawn(crowd::come(crowds, self.ledger.clone(), self.nodes.clone()));
         let shared = Arc::new(self);
         let all = (0..CLIENTS).map(|number| {
             let kind = Kind::ALL[number % Kind::ALL.len()];
@@ -126,25 +106,6 @@ struct Client {
     /// The cookies of the last first answer: what a tab that was opened then still has.
     first_cookies: BTreeMap<String, String>,
     items: u64,
-}
-
-/// One session, and what it is recognised by.
-struct Session {
-    number: u64,
-    cookies: BTreeMap<String, String>,
-    record: Record,
-    /// Whether the client has logged in and was not told its new identifier. The one that it has may end
-    /// with the grace of old names.
-    renaming: bool,
-    /// Whether an answer to such a request was lost, and the client was told no new identifier since.
-    renamed_unheard: bool,
-}
-
-impl Session {
-    fn new(kind: Kind, number: u64) -> Self {
-        let record = Record::new(kind);
-        Self { number, cookies: BTreeMap::new(), record, renaming: false, renamed_unheard: false }
-    }
 }
 
 /// A request that may begin a session with Stickler's cookie.
@@ -193,7 +154,7 @@ impl Client {
                 return;
             }
             // Browsers send no bursts: where a session has moved, the shop would give each answer a name.
-            if self.kind != Kind::Browser && self.has_identifier() && self.random.random_bool(0.3) {
+            if self.kind != Kind::Browser && self.session.has_identifier() && self.random.random_bool(0.3) {
                 self.race().await;
             } else {
                 let node = self.any_node();
@@ -205,7 +166,7 @@ impl Client {
             }
             self.pause(PAUSE).await;
         }
-        if self.kind == Kind::Browser && self.has_identifier() && self.random.random_bool(0.5) {
+        if self.kind == Kind::Browser && self.session.has_identifier() && self.random.random_bool(0.5) {
             self.log_out().await;
         }
     }
@@ -216,7 +177,7 @@ impl Client {
         let asking: Vec<_> = (0..TABS)
             .map(|_| {
                 let (method, path) = self.line(Wish::Add);
-                let (headers, asks) = (self.headers(), self.tries(node));
+                let (headers, asks) = (self.headers(node), self.tries(node));
                 let to = self.shared.nodes[&node];
                 async move { (asks, ask(to, method, &path, &headers).await) }
             })
@@ -231,10 +192,13 @@ impl Client {
 
     /// Notes that the next request through a node may begin a session with Stickler's cookie.
     fn tries(&self, node: NodeId) -> Option<Asks> {
-        let fresh = !self.has_identifier();
+        let fresh = !self.session.has_identifier();
         let begins =
             self.kind == Kind::Own && (fresh || self.session.record.may_have_ended(&self.shared.ledger));
-        begins.then(|| Asks { number: self.shared.ledger.open().evidence.tries(now(), node), fresh })
+        begins.then(|| Asks {
+            number: self.shared.ledger.open().evidence.new_sessions.tries(now(), node),
+            fresh,
+        })
     }
 
     /// A client's address begins so many sessions with Stickler's cookie and no more, and who has a session goes on.
@@ -263,7 +227,11 @@ impl Client {
         if outcome == Tried::Refused {
             ledger.count("new sessions over the rate");
         }
-        let tried = ledger.open().evidence.tried(now(), node, asks.number, outcome, NEW_SESSIONS);
+        let tried = {
+            let evidence = &mut ledger.open().evidence;
+            let process = (node, evidence.up_since(node));
+            evidence.new_sessions.tried(now(), process, asks.number, outcome, NEW_SESSIONS)
+        };
         if let Err(broken) = tried {
             ledger.violated(broken);
         }
@@ -271,7 +239,7 @@ impl Client {
 
     fn wish(&mut self) -> Wish {
         match self.random.random_range(0..20) {
-            0 if self.kind == Kind::Browser && self.has_identifier() => Wish::Login,
+            0 if self.kind == Kind::Browser && self.session.has_identifier() => Wish::Login,
             0..14 => Wish::Add,
             _ => Wish::Show,
         }
@@ -289,7 +257,7 @@ impl Client {
         let mut asking = Vec::new();
         for node in &nodes {
             let (method, path) = self.line(Wish::Add);
-            let (headers, to, asks) = (self.headers(), shared.nodes[node], self.tries(*node));
+            let (headers, to, asks) = (self.headers(*node), shared.nodes[node], self.tries(*node));
             asking.push(async move { (asks, ask(to, method, &path, &headers).await) });
         }
         let replies = join_all(asking).await;
@@ -341,7 +309,8 @@ impl Client {
 
     /// The application ends the session; the browser forgets it, whatever comes back.
     async fn log_out(&mut self) {
-        let (node, headers) = (self.any_node(), self.headers());
+        let node = self.any_node();
+        let headers = self.headers(node);
         self.shared.ledger.count("log-outs");
         let reply = ask(self.shared.nodes[&node], "POST", "/browser/logout", &headers).await;
         let status = reply.map_or(0, |reply| reply.status);
@@ -352,7 +321,7 @@ impl Client {
     /// One request; whether a shop answered.
     async fn request(&mut self, node: NodeId, wish: Wish) -> bool {
         let (method, path) = self.line(wish);
-        let (headers, asked) = (self.headers(), now());
+        let (headers, asked) = (self.headers(node), now());
         self.session.renaming |= wish == Wish::Login;
         self.shared.ledger.count("requests");
         let asks = self.tries(node);
@@ -396,7 +365,7 @@ impl Client {
         if self.session.renaming || unheard {
             self.session.record = self.session.record.in_doubt();
         }
-        let had = self.has_identifier();
+        let had = self.session.has_identifier();
         if !had && self.kind == Kind::Guest {
             let first = reply.cookies().map(|(name, value)| (name.to_owned(), value.to_owned()));
             self.first_cookies = first.collect();
@@ -404,7 +373,7 @@ impl Client {
         for (name, value) in reply.cookies() {
             self.session.cookies.insert(name.to_owned(), value.to_owned());
         }
-        if (had || self.has_identifier()) && self.has_cart(&reply) {
+        if (had || self.session.has_identifier()) && self.session.has_cart(&reply) {
             self.session.record.take(&ledger, &self.name, node, asked, &reply);
         } else {
             // A cart whose name was kept back belongs to nobody, and where the session is now is not known.
@@ -414,27 +383,10 @@ impl Client {
         true
     }
 
-    fn has_identifier(&self) -> bool {
-        self.kind == Kind::Api || !self.session.cookies.is_empty()
-    }
-
-    /// Whether the cart in an answer goes by the name that this browser has.
-    fn has_cart(&self, reply: &Reply) -> bool {
-        let cart = reply.body.split(' ').nth(2);
-        self.kind != Kind::Browser
-            || self.session.cookies.get("SHOP").and_then(|name| name.split('~').next()) == cart
-    }
-
-    fn headers(&mut self) -> Vec<(&'static str, String)> {
-        let mut headers = match self.kind {
-            Kind::Api => vec![("x-session", format!("{}.{}", self.name, self.session.number))],
-            Kind::Browser | Kind::Own | Kind::Guest if self.session.cookies.is_empty() => Vec::new(),
-            Kind::Browser | Kind::Own | Kind::Guest => {
-                let pairs: Vec<String> =
-                    self.session.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                vec![("cookie", pairs.join("; "))]
-            }
-        };
+    fn headers(&mut self, node: NodeId) -> Vec<(&'static str, String)> {
+        let number = self.shared.ledger.open().evidence.asks(node);
+        let mut headers = vec![(REQUEST, number.to_string())];
+        headers.extend(self.session.shown_by(&self.name));
         if self.random.random_bool(FORGES) {
             headers.push(("stickler-session", FORGED.to_owned()));
             headers.push(("stickler-epoch", u64::MAX.to_string()));

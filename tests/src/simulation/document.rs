@@ -10,7 +10,8 @@ use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::NodeId;
 
-use super::clients::Kind;
+use super::pool_settings::PoolSettings;
+use super::session::Kind;
 
 /// The shops behind the nodes. Three of them are in the cluster document at a time.
 pub const SHOPS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
@@ -74,17 +75,24 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
     }
 }
 
-/// Four affinities, one for each way of recognising a session; the first one refuses when isolated. All
-/// shops are in it but the one at position `absent`.
+/// Four affinities, one for each way of recognising a session, and a route without one; the first affinity refuses when
+/// isolated. All shops are in it but the one at position `absent`.
 ///
 /// # Panics
 /// When the text is not a valid document, which is a mistake of this function.
 #[must_use]
-pub fn document(shops: &BTreeMap<&'static str, IpAddr>, absent: usize) -> ClusterDocument {
+pub fn document(
+    shops: &BTreeMap<&'static str, IpAddr>,
+    absent: usize,
+    pool: &PoolSettings,
+) -> ClusterDocument {
+    let (of_pool, of_ejection, of_backend) = (pool.of_pool(), pool.of_ejection(), pool.of_backend());
     let backends: String = shops
         .iter()
         .filter(|(name, _)| **name != SHOPS[absent % SHOPS.len()])
-        .map(|(name, ip)| format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{SHOP}\"\n"))
+        .map(|(name, ip)| {
+            format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{SHOP}\"\n{of_backend}")
+        })
         .collect();
     let idle = |kind| idle_timeout(kind).as_secs();
     let (browser, own, api) = (idle(Kind::Browser), idle(Kind::Own), idle(Kind::Api));
@@ -102,13 +110,13 @@ address = "0.0.0.0:{PUBLIC}"
 name = "shop"
 connect_timeout = "300ms"
 response_timeout = "2s"
-[pool.check]
+{of_pool}[pool.check]
 path = "/health"
 instance_header = "X-Boot"
 drain_header = "X-Drain"
 interval = "200ms"
 timeout = "150ms"
-{backends}
+{of_ejection}{backends}
 [[affinity]]
 name = "browser"
 when_isolated = "refuse"
@@ -164,6 +172,10 @@ name = "api"
 path_prefix = "/api"
 pool = "shop"
 affinity = "api"
+[[route]]
+name = "plain"
+path_prefix = "/plain"
+pool = "shop"
 "#
     );
     check_cluster("simulation.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))

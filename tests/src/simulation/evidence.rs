@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, NodeId};
+use stickler_core::ids::{BackendId, Epoch, KeyHash, NodeId};
 use stickler_core::invariants::History;
-use stickler_core::lease::LEASE;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
+
+use super::new_sessions::NewSessions;
+use super::progress::Progress;
 
 /// All evidence of a run.
 #[derive(Default)]
 pub struct Evidence {
-    /// When some node was the first to apply an entry.
-    furthest: Vec<(Duration, LogIndex)>,
-    /// When nodes were seen to take office.
-    offices: Vec<Duration>,
+    /// For what a node that comes back must have applied.
+    pub progress: Progress,
     /// For I1, I2 and I9.
     pub history: History,
     /// What operators have asked for: the session and the epoch that they saw.
@@ -61,26 +61,14 @@ pub struct Evidence {
     pub settled: Option<Duration>,
     /// Since when all nodes run and hold leases, if they do.
     pub all_leased: Option<Duration>,
-    /// Requests of clients with Stickler's cookie that may have begun a session, by node.
-    tries: BTreeMap<NodeId, Vec<Try>>,
+    /// Requests of clients with Stickler's cookie that may have begun a session.
+    pub new_sessions: NewSessions,
+    /// How often clients have asked each node for anything.
+    asked: BTreeMap<NodeId, u64>,
     /// What each backend id names.
     names: BTreeMap<BackendId, (String, SocketAddr)>,
     /// When a request of a session last left for a shop, or the session was bound or moved.
     used: BTreeMap<KeyHash, Duration>,
-}
-
-/// How long before it is seen an office may have begun to commit.
-const ELECTION: Duration = Duration::from_millis(500);
-
-/// What came of a client's request without a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tried {
-    /// A session.
-    Begun,
-    /// An answer that its address has begun too many.
-    Refused,
-    /// Anything else, or nothing.
-    Nothing,
 }
 
 /// A request by an epoch that had ended.
@@ -108,16 +96,6 @@ struct Ended {
     epoch: Epoch,
     since: Duration,
     without_lease: BTreeSet<NodeId>,
-}
-
-/// A request that may have begun a session.
-#[derive(Clone, Copy, Debug)]
-struct Try {
-    asked: Duration,
-    /// When its answer came; later than everything while none has.
-    answered: Duration,
-    /// It has begun one.
-    begun: bool,
 }
 
 /// For how long before a receipt the leader's book may have had the lease of a node's process before the present one:
@@ -180,34 +158,6 @@ impl Evidence {
             }
         }
         Ok(())
-    }
-
-    /// Takes in that some node has applied this entry.
-    pub fn has_applied(&mut self, at: Duration, entry: LogIndex) {
-        if self.furthest.last().is_none_or(|(_, last)| *last < entry) {
-            self.furthest.push((at, entry));
-        }
-    }
-
-    /// Takes in that a node has taken office.
-    pub fn takes_office(&mut self, at: Duration) {
-        self.offices.push(at);
-    }
-
-    /// What a node that came back at `at` must have applied before it has a lease: everything, but for what came
-    /// after a change of leaders that the old one may not have noticed. That one gives leases by what it knows,
-    /// as long as its last quorum round carries, and the new one announces no stable index meanwhile.
-    #[must_use]
-    pub fn due_when_back(&self, at: Duration) -> LogIndex {
-        let mut until = at;
-        for office in self.offices.iter().rev().filter(|office| **office <= at + ELECTION) {
-            if until.saturating_sub(*office) > LEASE * 11 / 10 {
-                break;
-            }
-            until = until.min(office.saturating_sub(ELECTION));
-        }
-        let known = self.furthest.iter().rev().find(|(at, _)| *at <= until);
-        known.map_or(LogIndex(0), |(_, entry)| *entry)
     }
 
     /// Takes in that an operator has a receipt for the end of an epoch, which names these nodes.
@@ -328,54 +278,35 @@ impl Evidence {
             .any(|(_, by, to)| *by == node && to == shop)
     }
 
-    /// Takes in that a client without a session asks a node; the number is for [`Evidence::tried`].
-    pub fn tries(&mut self, at: Duration, node: NodeId) -> usize {
-        let tries = self.tries.entry(node).or_default();
-        tries.push(Try { asked: at, answered: Duration::MAX, begun: false });
-        tries.len() - 1
+    /// Takes in that a client asks a node for something; no other request has this number.
+    pub fn asks(&mut self, node: NodeId) -> u64 {
+        *self.asked.entry(node).or_default() += 1;
+        self.asked.values().sum()
     }
 
-    /// Takes in what came of it.
+    /// How often a node was asked so far.
+    #[must_use]
+    pub fn asked_of(&self, node: NodeId) -> u64 {
+        self.asked.get(&node).copied().unwrap_or_default()
+    }
+
+    /// When the process of a node began that runs.
+    #[must_use]
+    pub fn up_since(&self, node: NodeId) -> Duration {
+        self.begun.get(&node).copied().unwrap_or_default()
+    }
+
+    /// I3: a request by this epoch of a session leaves for a shop, which must be the one that the epoch is on.
     ///
     /// # Errors
-    /// When the process of the node that answers has begun more sessions than a client's address may begin, or has
-    /// refused one though there were fewer.
-    pub fn tried(
-        &mut self,
-        at: Duration,
-        node: NodeId,
-        number: usize,
-        outcome: Tried,
-        (most, period): (u64, Duration),
-    ) -> Result<(), String> {
-        let begun = self.begun.get(&node).copied().unwrap_or_default();
-        let tries = self.tries.entry(node).or_default();
-        (tries[number].answered, tries[number].begun) = (at, outcome == Tried::Begun);
-        let asked = tries[number].asked;
-        match outcome {
-            Tried::Nothing => Ok(()),
-            Tried::Refused => {
-                // Clocks may differ from each other in rate by five in a hundred.
-                let from = asked.saturating_sub(period * 21 / 20);
-                let others =
-                    tries.iter().filter(|one| one.answered >= from && one.asked <= at).count() as u64 - 1;
-                if others >= most {
-                    return Ok(());
-                }
-                Err(format!("the rate: node {node} refuses a new session after {others} in {period:?}"))
-            }
-            Tried::Begun => {
-                for first in tries.iter().filter(|one| one.begun && one.asked > begun) {
-                    let within = |one: &&Try| one.begun && one.asked >= first.asked && one.answered <= at;
-                    let count = tries.iter().filter(within).count() as f64;
-                    let time = at.saturating_sub(first.asked).mul_f64(1.05).as_secs_f64();
-                    let allowed = most as f64 * (1.0 + time / period.as_secs_f64()) + 1.0;
-                    if count > allowed {
-                        return Err(format!("the rate: node {node} has begun {count} sessions in {time} s"));
-                    }
-                }
-                Ok(())
-            }
+    /// When it is on another one, by the state of some node.
+    pub fn goes_to(&self, shop: &str, session: KeyHash, epoch: Epoch) -> Result<(), String> {
+        let home = self.homes.get(&session).and_then(|homes| homes.get(&epoch));
+        match home.and_then(|home| self.names.get(home)) {
+            Some((name, _)) if name != shop => Err(format!(
+                "I3 NoUnforcedMove: a request of {session} by epoch {epoch}, which is on {name}, goes to {shop}"
+            )),
+            _ => Ok(()),
         }
     }
 

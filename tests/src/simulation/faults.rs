@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use stickler_core::ids::NodeId;
 use stickler_core::state::Admin;
+use tokio::sync::mpsc;
 use turmoil::Sim;
 
+use super::crowd::Crowd;
 use super::document::{CLIENTS, SHOPS, host_of, nodes};
 use super::ledger::Ledger;
 use super::links::{Broken, Links};
 use super::node_host::NodeHost;
 use super::operators::Order;
-use super::plan::{Event, Plan, PowerCuts, What, Who, others};
+use super::plan::{Event, Plan, PowerCuts, Trouble, What, Who, others};
 use super::shop_host::ShopHost;
 
 /// Does and undoes what a plan says.
@@ -26,6 +28,7 @@ pub struct Faults {
     events: Vec<Event>,
     /// All nodes lose power when there have been so many sessions.
     crash_all_at: Option<(u64, PowerCuts)>,
+    crowds: mpsc::UnboundedSender<Crowd>,
     pending: Vec<(Duration, Undo)>,
 }
 
@@ -46,6 +49,8 @@ enum Undo {
     Order(NodeId, Order),
     /// A shop wants new sessions again.
     TakesNew(&'static str),
+    /// A shop's trouble is over.
+    Well(&'static str),
     Ready(&'static str),
 }
 
@@ -75,10 +80,11 @@ impl Faults {
         ledger: Ledger,
         nodes: BTreeMap<NodeId, Arc<NodeHost>>,
         shops: BTreeMap<&'static str, Arc<ShopHost>>,
+        crowds: mpsc::UnboundedSender<Crowd>,
     ) -> Self {
         let events = plan.events.iter().rev().cloned().collect();
         let (links, pending) = (Links::default(), Vec::new());
-        Self { ledger, nodes, shops, links, events, crash_all_at: None, pending }
+        Self { ledger, nodes, shops, links, events, crash_all_at: None, crowds, pending }
     }
 
     /// Does what is due at this time.
@@ -114,6 +120,7 @@ impl Faults {
         for (name, shop) in &self.shops {
             shop.set_alive(true);
             shop.set_drains(false);
+            shop.set_trouble(None);
             if !sim.is_host_running(*name) {
                 sim.bounce(*name);
             }
@@ -158,6 +165,7 @@ impl Faults {
                 }
                 Undo::Order(node, order) => self.nodes[&node].order(order),
                 Undo::TakesNew(shop) => self.shops[shop].set_drains(false),
+                Undo::Well(shop) => self.shops[shop].set_trouble(None),
                 Undo::Ready(shop) => self.order_all(&Order::Admin(shop, Admin::Ready)),
             }
         }
@@ -217,6 +225,14 @@ impl Faults {
             What::ShopDrains(shop) => {
                 self.shops[shop].set_drains(true);
                 self.pending.push((until, Undo::TakesNew(shop)));
+            }
+            What::ShopTrouble(shop, trouble) => self.trouble(shop, trouble, until),
+            What::Crowd(who, size, trouble) => {
+                for shop in trouble.iter().flat_map(|trouble| SHOPS.map(|shop| (shop, *trouble))) {
+                    self.trouble(shop.0, shop.1, until);
+                }
+                // Clients that are done take no crowds any more.
+                let _ = self.crowds.send(Crowd { node: self.is(who), size, within: event.length / 3 });
             }
             What::ComesBackSlowly(who, delay, operations) => {
                 let node = self.is(who);
@@ -349,6 +365,11 @@ impl Faults {
         }
     }
 
+    fn trouble(&mut self, shop: &'static str, trouble: Trouble, until: Duration) {
+        self.shops[shop].set_trouble(Some(trouble));
+        self.pending.push((until, Undo::Well(shop)));
+    }
+
     /// Asks all nodes: the first one that has an answer from the leader does it, the others come too late.
     fn order_all(&self, order: &Order) {
         for node in self.nodes.values() {
@@ -394,5 +415,9 @@ const fn kind(what: &What) -> &'static str {
         What::CancelJobs(_) => "operators: jobs are cancelled",
         What::ShopDrains(_) => "faults: a shop drains itself",
         What::ShopRestarts(_) => "faults: a shop restarts in place",
+        What::ShopTrouble(_, Trouble::Errs(_)) => "faults: a shop answers with errors",
+        What::ShopTrouble(_, Trouble::Slow(_)) => "faults: a shop is slow",
+        What::ShopTrouble(_, Trouble::BreaksOff(_)) => "faults: a shop breaks off",
+        What::Crowd(..) => "faults: a crowd comes",
     }
 }

@@ -15,6 +15,9 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 /// What a client that would like to be another session sends as its fencing handle.
 pub const FORGED: &str = "forged";
 
+/// In which a client says its request's number: no two have the same.
+pub const REQUEST: &str = "x-request";
+
 /// What came back.
 #[derive(Clone, Debug)]
 pub struct Reply {

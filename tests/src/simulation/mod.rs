@@ -9,7 +9,9 @@
 //! the worst moment; what was not synced is lost or torn), stand still with full buffers, are cut off (from
 //! all, from the nodes, one way, again and again, as a bridge), are slow, run fast or slow clocks that
 //! change their rate, have disks that fail, and get snapshots instead of the log. Shops die, vanish and
-//! flap. Operators drain, put into maint and back at once, exchange a shop in the document, and move and end
+//! flap. In half of the runs the document has nodes eject shops, queue requests for them and try some again
+//! ([`pool_settings`]); there shops answer with errors, are slow and break off while their checks go well, and crowds come
+//! who need no session. Operators drain, put into maint and back at once, exchange a shop in the document, and move and end
 //! sessions by what they saw a while ago, one by one and by rule. Clients are browsers with cookies of the shop and of Stickler, and
 //! callers of an API with a header; they log in and out, rest, race, and send what they must not.
 //!
@@ -23,7 +25,9 @@
 //! - [`observer`] and [`judge`] look at each node whenever its state changes: I1, I2, I3, I8 and I9, by the
 //!   predicates of `stickler_core::invariants`, on whose word a shop is down, that ids are permanent, and by
 //!   which epoch the node would route each session right then (I5, I7).
-//! - [`wire`] sits on each connection to a shop and sees requests as their first byte leaves (I5, I7).
+//! - [`wire`] sits on each connection to a shop and sees requests as their first byte leaves (I3, I5, I7). [`sent_requests`]
+//!   judges what leaves by what the document says about it: how many at once, how often, and nothing new for a shop that
+//!   is ejected.
 //! - [`shop_host`] sees what a client must not be able to send, and what comes twice.
 //! - [`oracle`] is each client's own record: what it was told is there, stays there (I4, I6). What it
 //!   could not learn counts as neither done nor refused.
@@ -34,6 +38,7 @@
 //! proves that the product's deliberate faults are found. `src/bin/simulation.rs` is the command.
 
 pub mod clients;
+pub mod crowd;
 pub mod document;
 pub mod evidence;
 pub mod faults;
@@ -42,13 +47,19 @@ pub mod judge;
 pub mod ledger;
 pub mod links;
 pub mod mistakes;
+pub mod new_sessions;
 pub mod node_host;
 pub mod observer;
 pub mod operators;
 pub mod oracle;
 pub mod panics;
 pub mod plan;
+pub mod pool_settings;
+pub mod progress;
+pub mod response_end;
 pub mod runner;
+pub mod sent_requests;
+pub mod session;
 pub mod shop_host;
 pub mod shrink;
 pub mod wire;

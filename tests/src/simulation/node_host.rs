@@ -20,7 +20,8 @@ use super::evidence::Overtaken;
 use super::ledger::{Ledger, now};
 use super::observer::{Look, Observer};
 use super::operators::{Operator, Order};
-use super::wire::WatchedNetwork;
+use super::pool_settings::PoolSettings;
+use super::wire::{WatchedNetwork, Wiring};
 
 /// What outlives the processes of one node.
 pub struct NodeHost {
@@ -66,6 +67,8 @@ pub struct NodeSetup {
     pub shops: BTreeMap<&'static str, IpAddr>,
     /// When its disk syncs.
     pub sync: SyncPolicy,
+    /// What documents say about its requests.
+    pub pool: PoolSettings,
 }
 
 impl NodeHost {
@@ -167,7 +170,13 @@ impl NodeHost {
         let (clock, skew) = Clock::start_skewed();
         // Rates are trusted to five parts in a hundred between two clocks.
         skew.set_rate(seed.child("rate").rng().random_range(0.98..1.02));
-        let network = WatchedNetwork::new(*node, ledger.clone(), shops, seed.child("wire").rng());
+        let network = WatchedNetwork::new(Wiring {
+            node: *node,
+            ledger: ledger.clone(),
+            shops,
+            pool: self.setup.pool.clone(),
+            random: seed.child("wire").rng(),
+        });
         let outside = Outside {
             network: Arc::new(network.clone()),
             resolver: Arc::new(NameTable::default()),
@@ -181,10 +190,14 @@ impl NodeHost {
         let file = node_file(*node, &self.setup.addresses);
         let end = Shutdown::new();
         let process = Node::start(file, outside, disk, end.clone()).await?;
-        network.watch(process.cluster().clone());
+        network.watch(&process);
         self.shown().cluster = Some(process.cluster().clone());
-        let operator =
-            Operator { cluster: process.cluster().clone(), ledger: ledger.clone(), shops: shops.clone() };
+        let operator = Operator {
+            cluster: process.cluster().clone(),
+            ledger: ledger.clone(),
+            shops: shops.clone(),
+            pool: self.setup.pool.clone(),
+        };
         if *node == NodeId(1) {
             tokio::spawn(operator.clone().begin());
         }
@@ -192,6 +205,7 @@ impl NodeHost {
         let (proxy, mut unfounded) = (process.proxy().clone(), None);
         let watching = Observer::new(process.cluster().clone(), ledger.clone()).run(|look| {
             self.take(look);
+            network.look();
             self.waits(look, proxy.waiting(), &mut unfounded);
             for order in std::mem::take(&mut self.shown().orders) {
                 match order {

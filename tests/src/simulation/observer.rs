@@ -101,7 +101,7 @@ impl Observer {
         each(&Look { view: &view, standing: &standing, leads });
         if leads && !std::mem::replace(&mut self.leads, leads) {
             self.ledger.count("terms of office seen");
-            self.ledger.open().evidence.takes_office(now());
+            self.ledger.open().evidence.progress.takes_office(now());
         }
         self.leads = leads;
         let before = self.footing.replace(standing.footing);
@@ -117,7 +117,7 @@ impl Observer {
                 self.isolated_and_fed(&view);
             }
             self.applied = view.applied;
-            self.ledger.open().evidence.has_applied(now(), view.applied);
+            self.ledger.open().evidence.progress.has_applied(now(), view.applied);
             self.judge.look(&view);
         }
         if standing.footing == Footing::Leased {
@@ -130,7 +130,7 @@ impl Observer {
     /// I5: a node that was away holds its first lease once it has applied what was committed when it came back.
     fn caught_up(&mut self, view: &View) {
         let Some(back) = self.back.take() else { return };
-        let wanted = self.ledger.open().evidence.due_when_back(back);
+        let wanted = self.ledger.open().evidence.progress.due_when_back(back);
         if view.applied < wanted {
             self.ledger.violated(format_args!(
                 "I5 OneOwner: node {} has a lease at entry {}, and {wanted} was applied when it came back",

@@ -19,6 +19,7 @@ use stickler_raft::{Cluster, Persistence};
 use super::document::{SHOPS, document};
 use super::ledger::{Ledger, now};
 use super::plan::{Act, JobPlan, Operation};
+use super::pool_settings::PoolSettings;
 
 /// Longest wait for a change.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,6 +70,8 @@ pub struct Operator {
     pub ledger: Ledger,
     /// The shops that a document may name.
     pub shops: BTreeMap<&'static str, IpAddr>,
+    /// What documents say about the requests of each node.
+    pub pool: PoolSettings,
 }
 
 impl Operator {
@@ -117,7 +120,7 @@ impl Operator {
     }
 
     async fn apply(&self, absent: usize, expected: Revision) {
-        let document = document(&self.shops, absent);
+        let document = document(&self.shops, absent, &self.pool);
         self.propose(Command::ApplyDocument(Box::new(ApplyDocument {
             document,
             expected,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use stickler_core::ids::{Epoch, NodeId};
 use stickler_core::state::MoveReason;
 
-use super::clients::Kind;
 use super::document::idle_timeout;
 use super::http::{PATIENCE, Reply};
 use super::ledger::{Ledger, now};
+use super::session::Kind;
 
 /// How long an end that was on its way, or the report of the use that came too late, may take.
 const DOUBT: Duration = Duration::from_secs(4);

@@ -12,6 +12,7 @@ use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 
 use super::document::{SHOPS, nodes};
+use super::pool_settings::PoolSettings;
 
 /// When the first fault may come: by then the cluster is founded and has its document.
 const FIRST_FAULT: Duration = Duration::from_secs(2);
@@ -21,6 +22,13 @@ const FIRST_FAULT: Duration = Duration::from_secs(2);
 const TURMOIL: (u64, u64) = (3000, 7500);
 const PAUSE: (u64, u64) = (60, 800);
 const LENGTH: (u64, u64) = (100, 2800);
+
+/// The same two of a shop's troubles, and of crowds.
+const TROUBLE_PAUSE: (u64, u64) = (300, 1500);
+const TROUBLE_LENGTH: (u64, u64) = (600, 2800);
+
+/// Segments that a connection must take where crowds come. It is also how many connections wait to be accepted.
+const ROOMY: usize = 1024;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -36,6 +44,8 @@ pub struct Plan {
     pub healed: Duration,
     /// Whether the run goes on until sessions that nobody uses must have expired.
     pub waits_for_expiry: bool,
+    /// What the cluster's documents say about the requests of each node.
+    pub pool: PoolSettings,
     /// What goes wrong.
     pub events: Vec<Event>,
 }
@@ -129,6 +139,21 @@ pub enum What {
     ShopDrains(&'static str),
     /// A shop's process is started again in place: there again before anybody calls it down.
     ShopRestarts(&'static str),
+    /// A shop is in trouble, and its checks go well.
+    ShopTrouble(&'static str, Trouble),
+    /// So many come to a node at once who need no session, and meanwhile all shops are in trouble, or well.
+    Crowd(Who, u32, Option<Trouble>),
+}
+
+/// What can be wrong with a shop whose checks go well.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// It answers this share of requests with an error.
+    Errs(f64),
+    /// It takes so much longer for each.
+    Slow(Duration),
+    /// It does what it is asked, and breaks off this share of requests before it answers.
+    BreaksOff(f64),
 }
 
 /// A job that an operator begins.
@@ -186,8 +211,15 @@ impl Plan {
         let healed = FIRST_FAULT + milliseconds(&mut shape, TURMOIL);
         let waits_for_expiry = shape.random_bool(0.2);
         let nodes = count.unwrap_or(drawn);
-        let events = Draw { random: seed.child("events").rng(), nodes }.events(healed);
-        Self { nodes, sync, buffer, healed, waits_for_expiry, events }
+        let mut events = Draw { random: seed.child("events").rng(), nodes }.events(healed);
+        let pool = PoolSettings::draw(&mut seed.child("pool").rng());
+        if pool.are_any() {
+            let draw = Draw { random: seed.child("troubles").rng(), nodes };
+            events.extend(draw.troubles(healed, buffer >= ROOMY));
+            events.sort_by_key(|event| event.at);
+            (0..).zip(&mut events).for_each(|(number, event)| event.number = number);
+        }
+        Self { nodes, sync, buffer, healed, waits_for_expiry, pool, events }
     }
 
     /// Leaves out all events but those of these numbers.
@@ -216,6 +248,40 @@ impl Draw {
             at += milliseconds(&mut self.random, PAUSE);
         }
         events
+    }
+
+    /// What the settings of a pool are for. `crowds`: whether any come.
+    fn troubles(mut self, healed: Duration, crowds: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut at = FIRST_FAULT + milliseconds(&mut self.random, TROUBLE_PAUSE);
+        while at < healed {
+            let length = milliseconds(&mut self.random, TROUBLE_LENGTH);
+            let what = match self.random.random_range(0..3) {
+                0 if crowds => What::Crowd(self.who(), self.random.random_range(10..120), self.of_all()),
+                _ => What::ShopTrouble(self.shop(), self.trouble()),
+            };
+            events.push(Event { number: events.len(), at, length, what });
+            at += milliseconds(&mut self.random, TROUBLE_PAUSE);
+        }
+        events
+    }
+
+    fn trouble(&mut self) -> Trouble {
+        match self.random.random_range(0..3) {
+            0 => Trouble::Errs(self.random.random_range(0.4..1.0)),
+            1 => Trouble::Slow(milliseconds(&mut self.random, (300, 1500))),
+            _ => Trouble::BreaksOff(self.random.random_range(0.3..1.0)),
+        }
+    }
+
+    /// The trouble of all shops while a crowd is there.
+    fn of_all(&mut self) -> Option<Trouble> {
+        match self.random.random_range(0..4) {
+            0 => Some(Trouble::Errs(1.0)),
+            1 => Some(Trouble::BreaksOff(1.0)),
+            2 => Some(Trouble::Slow(milliseconds(&mut self.random, (100, 600)))),
+            _ => None,
+        }
     }
 
     fn node(&mut self) -> NodeId {
@@ -315,6 +381,9 @@ impl Draw {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} nodes, sync {:?}, healed at {:?}", self.nodes, self.sync, self.healed)?;
+        if self.pool.are_any() {
+            writeln!(f, "{:?}", self.pool)?;
+        }
         for event in &self.events {
             let (from, length) = (event.at.as_secs_f64(), event.length.as_secs_f64());
             writeln!(f, "  {:3}  at {from:6.3} s, for {length:.3} s: {:?}", event.number, event.what)?;

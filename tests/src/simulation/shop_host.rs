@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -22,6 +22,7 @@ use turmoil::net::TcpListener;
 use super::document::SHOP;
 use super::http::FORGED;
 use super::ledger::{Ledger, now};
+use super::plan::Trouble;
 
 /// What outlives a shop's deaths.
 pub struct ShopHost {
@@ -33,6 +34,7 @@ pub struct ShopHost {
     alive: watch::Sender<bool>,
     /// Whether it says that it wants no new sessions.
     drains: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
 }
 
 /// One life of a shop.
@@ -40,6 +42,7 @@ struct Life {
     name: &'static str,
     boot: u64,
     drains: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
     ledger: Ledger,
     inside: Mutex<Inside>,
 }
@@ -60,6 +63,7 @@ impl ShopHost {
             boots: Mutex::new(0),
             alive: watch::Sender::new(true),
             drains: Arc::default(),
+            trouble: Arc::default(),
         }
     }
 
@@ -71,6 +75,11 @@ impl ShopHost {
     /// Lets it say that it wants no new sessions, or that it does.
     pub fn set_drains(&self, drains: bool) {
         self.drains.store(drains, Ordering::Relaxed);
+    }
+
+    /// Lets it be in trouble, or well again.
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// What runs on the shop's host.
@@ -90,7 +99,8 @@ impl ShopHost {
             let random = self.seed.child(&format!("boot {boot}")).rng();
             let inside = Mutex::new(Inside { carts: BTreeMap::new(), random });
             let drains = Arc::clone(&self.drains);
-            let life = Arc::new(Life { name: self.name, boot, drains, ledger: self.ledger.clone(), inside });
+            let (trouble, ledger) = (Arc::clone(&self.trouble), self.ledger.clone());
+            let life = Arc::new(Life { name: self.name, boot, drains, trouble, ledger, inside });
             tokio::select! {
                 biased;
                 _ = alive.wait_for(|alive| !*alive) => self.ledger.note(self.name, "dies"),
@@ -125,6 +135,15 @@ const RENAMED: char = '~';
 /// Shops that tell clients, too, in which life they are.
 const TELLS: [&str; 2] = ["web-1", "web-3"];
 
+/// How a request fails in a shop that is in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fails {
+    /// It is answered with an error, and nothing is done.
+    Errs,
+    /// It is done, and not answered.
+    BreaksOff,
+}
+
 /// How a request's cart was found.
 struct Found {
     /// The name under which the cart is kept.
@@ -158,7 +177,14 @@ impl Life {
         }
         let began = now();
         let work = Duration::from_millis(self.inside().random.random_range(0..25));
-        tokio::time::sleep(work).await;
+        let (works, fails) = self.struck();
+        tokio::time::sleep(work + works).await;
+        if fails == Some(Fails::Errs) {
+            self.ledger.count("errors of shops");
+            let mut response = Response::new(Full::from("out of order"));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return Ok(response);
+        }
         let Found { cart, told } = self.cart(uri.path(), headers);
         let items = self.act(&uri, &cart);
         let epoch = text(headers, "stickler-epoch").unwrap_or_default();
@@ -170,7 +196,8 @@ impl Life {
             }
         }
         self.ledger.note(self.name, format_args!("{uri} epoch {epoch:?} cart {cart} [{items}]"));
-        if uri.path().ends_with("/add") && self.inside().random.random_bool(BREAKS_OFF) {
+        let breaks_off = uri.path().ends_with("/add") && self.inside().random.random_bool(BREAKS_OFF);
+        if breaks_off || fails == Some(Fails::BreaksOff) {
             self.ledger.count("answers broken off");
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
@@ -194,6 +221,20 @@ impl Life {
         Ok(response)
     }
 
+    /// What the shop's trouble does to a request: how much longer it takes, and how it fails.
+    fn struck(&self) -> (Duration, Option<Fails>) {
+        let trouble = *self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let random = &mut self.inside().random;
+        match trouble {
+            None => (Duration::ZERO, None),
+            Some(Trouble::Slow(by)) => (by.mul_f64(random.random_range(0.5..1.0)), None),
+            Some(Trouble::Errs(share)) => (Duration::ZERO, random.random_bool(share).then_some(Fails::Errs)),
+            Some(Trouble::BreaksOff(share)) => {
+                (Duration::ZERO, random.random_bool(share).then_some(Fails::BreaksOff))
+            }
+        }
+    }
+
     /// Puts an item into a cart, once; what is in it.
     fn act(&self, uri: &Uri, cart: &str) -> String {
         let mut inside = self.inside();
@@ -213,6 +254,9 @@ impl Life {
     /// By which name the client's cart goes, and whether the client must be told.
     fn cart(&self, path: &str, headers: &HeaderMap) -> Found {
         let known = |cart| Found { cart, told: None };
+        if path.starts_with("/plain") {
+            return known("none".to_owned());
+        }
         if path.starts_with("/api") {
             return known(text(headers, "x-session").unwrap_or_default());
         }

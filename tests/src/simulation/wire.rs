@@ -5,20 +5,28 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Method;
 use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::ids::{Epoch, KeyHash, NodeId};
 use stickler_core::lease::Footing;
 use stickler_core::state::{Record, SessionKey};
+use stickler_node::Node;
+use stickler_proxy::request::Proxy;
 use stickler_raft::Cluster;
 use stickler_rt::{BindOptions, BoxFuture, BoxedStream, Listener, Network, SimulatedNetwork, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::http::REQUEST;
 use super::ledger::{Ledger, now};
+use super::pool_settings::PoolSettings;
+use super::response_end::ResponseEnd;
+use super::sent_requests::{Head, Seen, SentRequests, Way};
 
 /// The simulated network as one process of a node sees it. Clones are the same.
 #[derive(Clone)]
@@ -32,21 +40,53 @@ struct Watch {
     shops: BTreeMap<IpAddr, &'static str>,
     random: Mutex<StdRng>,
     /// Known once the node has started; before that it sends nothing.
-    cluster: OnceLock<Cluster>,
+    process: OnceLock<(Cluster, Proxy)>,
+    sent: Mutex<SentRequests>,
+    connections: AtomicU64,
+}
+
+/// What a node's network is given.
+pub struct Wiring<'a> {
+    /// Which node.
+    pub node: NodeId,
+    /// Where what it sends is judged.
+    pub ledger: Ledger,
+    /// Where the shops are.
+    pub shops: &'a BTreeMap<&'static str, IpAddr>,
+    /// What its document says about its requests.
+    pub pool: PoolSettings,
+    /// All randomness of its connections.
+    pub random: StdRng,
 }
 
 impl WatchedNetwork {
     /// The network of a node that is about to start.
     #[must_use]
-    pub fn new(node: NodeId, ledger: Ledger, shops: &BTreeMap<&'static str, IpAddr>, random: StdRng) -> Self {
+    pub fn new(wiring: Wiring<'_>) -> Self {
+        let Wiring { node, ledger, shops, pool, random } = wiring;
         let shops = shops.iter().map(|(name, ip)| (*ip, *name)).collect();
-        let (random, cluster) = (Mutex::new(random), OnceLock::new());
-        Self { watch: Arc::new(Watch { node, ledger, shops, random, cluster }) }
+        let watch = Watch {
+            node,
+            ledger,
+            shops,
+            random: Mutex::new(random),
+            process: OnceLock::new(),
+            sent: Mutex::new(SentRequests::new(pool)),
+            connections: AtomicU64::new(0),
+        };
+        Self { watch: Arc::new(watch) }
     }
 
     /// From now on requests are judged by what this node knows.
-    pub fn watch(&self, cluster: Cluster) {
-        let _ = self.watch.cluster.set(cluster);
+    pub fn watch(&self, process: &Node) {
+        let _ = self.watch.process.set((process.cluster().clone(), process.proxy().clone()));
+    }
+
+    /// Looks at which shops the node has ejected.
+    pub fn look(&self) {
+        if let Some((cluster, proxy)) = self.watch.process.get() {
+            self.watch.ejected(cluster, proxy);
+        }
     }
 }
 
@@ -66,7 +106,9 @@ impl Network for WatchedNetwork {
             if let Some(delay) = self.watch.delay() {
                 tokio::time::sleep(delay).await;
             }
-            Ok(Box::new(Watched { stream, shop, watch: Arc::clone(&self.watch) }))
+            let number = self.watch.connections.fetch_add(1, Ordering::Relaxed);
+            let watch = Arc::clone(&self.watch);
+            Ok(Box::new(Watched { stream, shop, number, response: None, reused: false, watch }))
         })
     }
 }
@@ -75,6 +117,12 @@ impl Network for WatchedNetwork {
 struct Watched {
     stream: BoxedStream,
     shop: &'static str,
+    /// Its number among the process's connections.
+    number: u64,
+    /// Of the exchange that goes on, what has come.
+    response: Option<ResponseEnd>,
+    /// Whether an exchange has begun on it.
+    reused: bool,
     watch: Arc<Watch>,
 }
 
@@ -89,12 +137,76 @@ impl Watch {
         random.random_bool(SLOW).then(|| SLOWEST.mul_f64(random.random()))
     }
 
-    /// Takes in a request head that was just written.
-    fn sent(&self, shop: &str, bytes: &[u8]) {
-        let Some(cluster) = self.cluster.get() else { return };
+    fn requests(&self) -> MutexGuard<'_, SentRequests> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the shops are doing, as this node sees them at this moment.
+    fn ejected(&self, cluster: &Cluster, proxy: &Proxy) {
+        let view = cluster.view();
+        let named = |name: &str| self.shops.values().find(|shop| **shop == name).copied();
+        let seen: Vec<Seen> = view
+            .catalog
+            .backends
+            .iter()
+            .filter_map(|(id, record)| {
+                let ejected = proxy.is_ejected(*id);
+                Some(Seen { shop: named(&record.name)?, ejected, takes_new: record.takes_new() })
+            })
+            .collect();
+        if seen.iter().any(|one| one.ejected) {
+            self.ledger.count("looks at shops that were ejected");
+        }
+        let ejections = proxy.counters().ejections.load(Ordering::Relaxed);
+        if let Err(broken) = self.requests().sees(now(), ejections, &seen) {
+            self.ledger.violated(format_args!("{broken} (on node {})", self.node));
+        }
+    }
+
+    /// Takes in the head of a client's request that was just written.
+    fn leaves(&self, (cluster, proxy): (&Cluster, &Proxy), to: &Watched, head: &Head) {
+        self.ejected(cluster, proxy);
+        let view = cluster.view();
+        let mut backends = view.catalog.backends.iter();
+        // One that was removed a moment ago is judged no more.
+        let Some((id, _)) = backends.find(|(_, record)| record.name == to.shop) else { return };
+        let way = Way { shop: (to.shop, *id), connection: to.number, reused: to.reused };
+        let asked = self.ledger.open().evidence.asked_of(self.node);
+        let mut requests = self.requests();
+        let judged = requests.leaves(now(), way, head, asked);
+        let (full, again) = (requests.is_full(to.shop), requests.has_left_before(head.number));
+        drop(requests);
+        if full {
+            self.ledger.count("requests that filled a shop");
+        }
+        if again {
+            self.ledger.count("requests sent again");
+        }
+        if let Err(broken) = judged {
+            self.ledger.violated(format_args!("{broken} (on node {})", self.node));
+        }
+    }
+
+    /// Takes in a request head that was just written; whether it is a client's.
+    fn sent(&self, to: &Watched, bytes: &[u8]) -> bool {
         let head = String::from_utf8_lossy(bytes);
-        let Some(session) = header(&head, "stickler-session") else { return };
-        let Some(epoch) = header(&head, "stickler-epoch") else {
+        let method = head.split(' ').next().and_then(|method| method.parse::<Method>().ok());
+        let number = header(&head, REQUEST).and_then(|number| number.parse().ok());
+        let (Some((cluster, proxy)), Some(method), Some(number)) = (self.process.get(), method, number)
+        else {
+            return false;
+        };
+        let session = header(&head, "stickler-session");
+        self.leaves((cluster, proxy), to, &Head { number, method, has_session: session.is_some() });
+        if let Some(session) = session {
+            self.routed(cluster, to.shop, session, &head);
+        }
+        true
+    }
+
+    /// Takes in that a request of a session left.
+    fn routed(&self, cluster: &Cluster, shop: &str, session: &str, head: &str) {
+        let Some(epoch) = header(head, "stickler-epoch") else {
             // A session that is being created, or that a token without a record proves.
             if cluster.standing().footing == Footing::Isolated {
                 self.ledger.open().evidence.sent_unrecorded(now(), self.node, shop);
@@ -105,7 +217,14 @@ impl Watch {
             return self.ledger.violated(format!("a request with unreadable fencing: {head}"));
         };
         let (at, standing) = (now(), cluster.standing());
-        self.ledger.open().evidence.used(at, key);
+        let home = {
+            let evidence = &mut self.ledger.open().evidence;
+            evidence.used(at, key);
+            evidence.goes_to(shop, key, epoch)
+        };
+        if let Err(broken) = home {
+            self.ledger.violated(format_args!("{broken} (on node {})", self.node));
+        }
         match standing.footing {
             Footing::Leased => {
                 self.ledger.count("requests by lease");
@@ -153,6 +272,21 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
+impl Watched {
+    /// What was asked by it is answered, or won't be.
+    fn ends(&mut self) {
+        if self.response.take().is_some() {
+            self.watch.requests().ends(self.shop, self.number);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.ends();
+    }
+}
+
 impl Stream for Watched {
     fn peer_address(&self) -> io::Result<SocketAddr> {
         self.stream.peer_address()
@@ -169,7 +303,20 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let come = &buffer.filled()[before..];
+        let ended = match &read {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) if !come.is_empty() => {
+                self.response.as_mut().is_some_and(|response| response.takes(come))
+            }
+            Poll::Ready(_) => true,
+        };
+        if ended {
+            self.ends();
+        }
+        read
     }
 }
 
@@ -182,7 +329,9 @@ impl AsyncWrite for Watched {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if matches!(written, Poll::Ready(Ok(1..))) {
             // hyper writes a head without a body in one piece.
-            self.watch.sent(self.shop, bytes);
+            if self.watch.sent(&self, bytes) {
+                (self.response, self.reused) = (Some(ResponseEnd::default()), true);
+            }
         }
         written
     }

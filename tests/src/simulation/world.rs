@@ -8,16 +8,18 @@ use std::time::{Duration, SystemTime};
 use stickler_core::deliberate::Fault;
 use stickler_core::ids::NodeId;
 use stickler_rt::Seed;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use turmoil::Sim;
 
-use super::clients::{self, Clients, Kind, Season};
+use super::clients::{self, Clients, Season};
 use super::document::{CLIENTS, SHOPS, host_of, idle_timeout, nodes};
 use super::faults::{Faults, QUICK};
 use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
 use super::panics;
 use super::plan::Plan;
+use super::session::Kind;
 use super::shop_host::ShopHost;
 
 /// How finely virtual time is simulated: messages arrive at whole ticks.
@@ -170,21 +172,24 @@ impl World<'_> {
                 addresses: addresses.clone(),
                 shops: shop_addresses.clone(),
                 sync: plan.sync,
+                pool: plan.pool.clone(),
             }));
             hosts.insert(node, Arc::clone(&host));
             sim.host(host_of(node), move || Arc::clone(&host).run());
         }
         let season = watch::Sender::new(Season::Turmoil);
         let done = Arc::new(watch::Sender::new(0));
+        let (crowds, come) = unbounded_channel();
         let clients = Clients {
             seed: seed.child(CLIENTS),
             ledger: ledger.clone(),
             nodes: addresses,
             season: season.subscribe(),
+            crowds: come,
             done: Arc::clone(&done),
         };
         sim.client(CLIENTS, clients.run());
-        let faults = Faults::new(&plan, ledger.clone(), hosts.clone(), shops);
+        let faults = Faults::new(&plan, ledger.clone(), hosts.clone(), shops, crowds);
         let again = Some(plan.healed + SETTLING / 2);
         Self { sim, plan, ledger, faults, nodes: hosts, season, done, healed: false, again }
     }

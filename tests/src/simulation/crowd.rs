@@ -1,0 +1,58 @@
+//! Many people at one node who need no session: they fill queues, and budgets of retries.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use stickler_core::ids::NodeId;
+use tokio::sync::mpsc;
+
+use super::http::{REQUEST, ask};
+use super::ledger::Ledger;
+
+/// A crowd that comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// To which node.
+    pub node: NodeId,
+    /// How many they are; each asks once.
+    pub size: u32,
+    /// The time within which they come.
+    pub within: Duration,
+}
+
+/// Lets crowds come when they are told to, for as long as clients are there.
+pub async fn come(
+    mut crowds: mpsc::UnboundedReceiver<Crowd>,
+    ledger: Ledger,
+    nodes: BTreeMap<NodeId, IpAddr>,
+) {
+    while let Some(Crowd { node, size, within }) = crowds.recv().await {
+        for place in 0..size {
+            let (ledger, to) = (ledger.clone(), nodes[&node]);
+            tokio::spawn(async move {
+                tokio::time::sleep(within * place / size).await;
+                ask_once(&ledger, node, to).await;
+            });
+        }
+    }
+}
+
+async fn ask_once(ledger: &Ledger, node: NodeId, to: IpAddr) {
+    let number = ledger.open().evidence.asks(node);
+    let headers = [(REQUEST, number.to_string())];
+    let reply = ask(to, "GET", "/plain/page", &headers).await;
+    let (status, error) = reply
+        .as_ref()
+        .map_or((0, None), |reply| (reply.status, reply.header("stickler-error").map(ToOwned::to_owned)));
+    let came = match (status, error.as_deref()) {
+        (200, _) => "crowds: answered by a shop",
+        (0, _) => "crowds: not answered",
+        (_, None) => "crowds: a shop's error",
+        (_, Some("queue-full")) => "crowds: too many waited",
+        (_, Some("queue-timeout")) => "crowds: waited too long",
+        (_, Some(_)) => "crowds: answered by a node",
+    };
+    ledger.count(came);
+    ledger.note("crowd", format_args!("{number} via {node}: {status} {}", error.as_deref().unwrap_or("-")));
+}
