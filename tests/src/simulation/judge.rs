@@ -8,8 +8,7 @@ use stickler_core::document::cluster::{WhenDown, WhenFull};
 use stickler_core::ids::{BackendId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, Jobs, MoveReason, Record, ReportedHealth, SessionKey,
-    Verdict, View,
+    BackendRecord, Binding, Catalog, Cause, Ended, Jobs, MoveReason, Record, SessionKey, Verdict, View,
 };
 
 use super::ledger::{Ledger, now};
@@ -261,12 +260,17 @@ impl Judge {
                 after.name, after.health.instance
             ));
         }
-        let says = |report: &&ReportedHealth| report.finding.instance == after.health.instance;
-        let words = after.health.reports.values().filter(says).count();
-        let early = before.health.reports.values().filter(says).count();
-        if words.max(early) * 2 <= view.catalog.voters.len() {
+        // An entry of several reports may have one that makes the majority and then one that takes its word back.
+        let says = |backend: &BackendRecord| {
+            let said = backend.health.reports.iter();
+            let said = said.filter(|(_, report)| report.finding.instance == after.health.instance);
+            said.map(|(node, _)| *node).collect::<Vec<_>>()
+        };
+        let words: BTreeSet<NodeId> =
+            [says(before), says(after), reported_twice(before, after)].concat().into_iter().collect();
+        if words.len() * 2 <= view.catalog.voters.len() {
             self.ledger.violated(format_args!(
-                "I3 NoUnforcedMove: {} is in life {:?} on the word of {words} of {:?}",
+                "I3 NoUnforcedMove: {} is in life {:?} on the word of {words:?} of {:?}",
                 after.name, after.health.instance, view.catalog.voters
             ));
         }
