@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use stickler_core::ids::{BackendId, Epoch, KeyHash, NodeId};
@@ -380,6 +381,20 @@ impl Evidence {
     #[must_use]
     pub fn was_moved_for(&self, epoch: Epoch, reason: MoveReason) -> bool {
         self.epochs.get(&epoch).is_some_and(|(_, cause)| *cause == Cause::Moved(reason))
+    }
+
+    /// For which reason a session was moved off this shop, the first time after epoch `known`, if it was by epoch
+    /// `found`. It may have gone on from there for another one since.
+    #[must_use]
+    pub fn left_for(&self, shop: &str, known: Epoch, found: Epoch) -> Option<MoveReason> {
+        let (session, _) = self.epochs.get(&found)?;
+        let mut later = self.homes.get(&session.key)?.range((Bound::Excluded(known), Bound::Included(found)));
+        let elsewhere = |backend| self.names.get(backend).is_some_and(|(name, _)| name != shop);
+        let (left, _) = later.find(|(_, backend)| elsewhere(*backend))?;
+        match self.epochs.get(left)? {
+            (_, Cause::Moved(reason)) => Some(*reason),
+            _ => None,
+        }
     }
 
     /// Takes in that a request of a session left.

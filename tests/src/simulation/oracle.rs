@@ -40,10 +40,6 @@ struct Home {
     cart: String,
 }
 
-fn moved_for(ledger: &Ledger, epoch: u64, reason: MoveReason) -> bool {
-    ledger.open().evidence.was_moved_for(Epoch(epoch), reason)
-}
-
 impl Record {
     /// Of a session that no shop has answered yet.
     #[must_use]
@@ -88,6 +84,12 @@ impl Record {
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.home.is_some()
+    }
+
+    /// Whether any answer came by a record of the session. Until then all that there is of it may be a token.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.epoch.is_some()
     }
 
     /// Takes in an answer of a shop to a request that was sent at `asked`, through `node`, by the
@@ -143,24 +145,7 @@ impl Record {
                     ));
                 }
             }
-            Some(_) if epoch.is_some_and(|epoch| moved_for(ledger, epoch, MoveReason::Job)) => {
-                ledger.count("sessions moved by jobs");
-            }
-            Some(_) if epoch.is_some_and(|epoch| moved_for(ledger, epoch, MoveReason::BackendBack)) => {
-                ledger.count("sessions gone home");
-            }
-            Some(home) => {
-                // Whoever moved it was sent after the last request that was answered, or is one that this
-                // client gave up before that.
-                let from = self.used.min(asked.saturating_sub(PATIENCE));
-                if ledger.open().evidence.was_gone(&home.shop, from, now()) {
-                    ledger.count("sessions moved");
-                } else {
-                    ledger.violated(format_args!(
-                        "I4/I6: the session of {who} went from {home:?} to {found:?} for no reason"
-                    ));
-                }
-            }
+            Some(home) => self.moved(ledger, who, home, &found, (asked, epoch)),
             None => ledger.count("sessions"),
         }
         if self.home.as_ref().is_none_or(|home| (&home.shop, &home.boot) != (&found.shop, &found.boot)) {
@@ -196,6 +181,30 @@ impl Record {
     /// a hundred.
     fn is_overdue(&self) -> bool {
         now().saturating_sub(self.used) * 105 / 100 >= idle_timeout(self.kind)
+    }
+
+    /// The session has left a shop. Where it went from there, and why, is judged by the nodes' states.
+    fn moved(
+        &self,
+        ledger: &Ledger,
+        who: &str,
+        home: &Home,
+        found: &Home,
+        (asked, epoch): (Duration, Option<u64>),
+    ) {
+        let known = Epoch(self.epoch.map_or(0, |(known, _)| known));
+        let left = epoch.and_then(|epoch| ledger.open().evidence.left_for(&home.shop, known, Epoch(epoch)));
+        // Whoever moved it was sent after the last request that was answered, or is one that this client gave up
+        // before that.
+        let from = self.used.min(asked.saturating_sub(PATIENCE));
+        match left {
+            Some(MoveReason::Job) => ledger.count("sessions moved by jobs"),
+            Some(MoveReason::BackendBack) => ledger.count("sessions gone home"),
+            _ if ledger.open().evidence.was_gone(&home.shop, from, now()) => ledger.count("sessions moved"),
+            _ => ledger.violated(format_args!(
+                "I4/I6: the session of {who} went from {home:?} to {found:?} for no reason"
+            )),
+        }
     }
 
     fn same_home(
