@@ -108,13 +108,15 @@ struct Client {
     items: u64,
 }
 
-/// A request that may begin a session with Stickler's cookie.
+/// A request of a client with Stickler's cookie.
 #[derive(Clone, Copy, Debug)]
 struct Asks {
     /// Its number among those of its node.
     number: usize,
     /// It carries no cookie.
     fresh: bool,
+    /// It may begin a session, as far as was known when it was sent.
+    begins: bool,
 }
 
 /// What is asked of the shop.
@@ -190,15 +192,17 @@ impl Client {
         }
     }
 
-    /// Notes that the next request through a node may begin a session with Stickler's cookie.
+    /// Notes that the next request through a node may begin a session with Stickler's cookie. It may although there is
+    /// one, which may end while it is on its way.
     fn tries(&self, node: NodeId) -> Option<Asks> {
-        let fresh = !self.session.has_identifier();
-        let begins =
-            self.kind == Kind::Own && (fresh || self.session.record.may_have_ended(&self.shared.ledger));
-        begins.then(|| Asks {
-            number: self.shared.ledger.open().evidence.new_sessions.tries(now(), node),
-            fresh,
-        })
+        if self.kind != Kind::Own {
+            return None;
+        }
+        let (fresh, record) = (!self.session.has_identifier(), &self.session.record);
+        // What a token alone proves begins, for whoever counts, once it comes back and is bound.
+        let begins = fresh || !record.is_recorded() || record.may_have_ended(&self.shared.ledger);
+        let number = self.shared.ledger.open().evidence.new_sessions.tries(now(), node);
+        Some(Asks { number, fresh, begins })
     }
 
     /// A client's address begins so many sessions with Stickler's cookie and no more, and who has a session goes on.
@@ -214,8 +218,11 @@ impl Client {
             }
             _ => Tried::Nothing,
         };
-        let Some(asks) = asks else {
-            let over = self.session.record.may_have_ended(ledger);
+        let over = self.session.record.may_have_ended(ledger);
+        let Some(asks) = asks.filter(|asks| asks.begins || over) else {
+            if let Some(asks) = asks {
+                ledger.open().evidence.new_sessions.went_on(node, asks.number);
+            }
             if outcome == Tried::Refused && self.session.record.is_known() && !over {
                 ledger.violated(format_args!(
                     "the rate: {} has a session, and node {node} refuses it",

@@ -31,14 +31,22 @@ struct Try {
     answered: Duration,
     /// It has begun one.
     begun: bool,
+    /// It may have begun one; not when it is known to have been of a session that went on.
+    begins: bool,
 }
 
 impl NewSessions {
-    /// Takes in that a client without a session asks a node; the number is for [`NewSessions::tried`].
+    /// Takes in that a client with Stickler's cookie asks a node; the number is for [`NewSessions::tried`], or for
+    /// [`NewSessions::went_on`].
     pub fn tries(&mut self, at: Duration, node: NodeId) -> usize {
         let tries = self.tries.entry(node).or_default();
-        tries.push(Try { asked: at, answered: Duration::MAX, begun: false });
+        tries.push(Try { asked: at, answered: Duration::MAX, begun: false, begins: true });
         tries.len() - 1
+    }
+
+    /// Takes in that the request was answered, and of a session that was there all the time.
+    pub fn went_on(&mut self, node: NodeId, number: usize) {
+        self.tries.entry(node).or_default()[number].begins = false;
     }
 
     /// Takes in what came of it. `up_since`: when the process of the node began that answers.
@@ -62,8 +70,8 @@ impl NewSessions {
             Tried::Refused => {
                 // Clocks may differ from each other in rate by five in a hundred.
                 let from = asked.saturating_sub(period * 21 / 20);
-                let others =
-                    tries.iter().filter(|one| one.answered >= from && one.asked <= at).count() as u64 - 1;
+                let within = |one: &&Try| one.begins && one.answered >= from && one.asked <= at;
+                let others = tries.iter().filter(within).count() as u64 - 1;
                 if others >= most {
                     return Ok(());
                 }

@@ -183,6 +183,30 @@ async fn one_address_begins_no_more_sessions_than_its_rate_and_keeps_those_it_ha
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_without_a_record_counts_when_it_comes_back_and_is_good_for_another_try() {
+    let on_return = "method = \"cookie\"\nrecord = \"on-return\"";
+    let nodes = three_nodes(&[on_return], "new_sessions_per_source = \"2/1h\"").await;
+    let node = nodes.addresses()[0];
+    let mut guests = Vec::new();
+    for _ in 0..3 {
+        let mut guest = with(Browser::default(), "x-no-cookie", "1");
+        let home = get(&mut guest, node, "/").await.backend();
+        guests.push((guest, home));
+    }
+    for (guest, home) in guests.iter_mut().take(2) {
+        assert_eq!(get(guest, node, "/").await.backend(), *home);
+    }
+    let (third, home) = &mut guests[2];
+    let refused = third.get(node, "/").await.unwrap();
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{refused:?}");
+    assert_eq!(get(third, nodes.addresses()[1], "/").await.backend(), *home, "by another node's rate");
+    sessions_everywhere(&nodes, 3).await;
+    for (guest, home) in &mut guests {
+        assert_eq!(get(guest, node, "/").await.backend(), *home, "who has a record begins nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_s_identifier_beyond_the_rate_is_held_back() {
     let nodes = three_nodes(&[APPLICATION_COOKIE], "new_sessions_per_source = \"2/1h\"").await;
     let mut with_cookie = 0;
