@@ -57,6 +57,7 @@ pub enum Fault {
     RemoveAtOnce,
     ForgetWhereItWas,
     IgnoreBound,
+    EmptyPoolByName,
     MoveEjected,
     EjectEverybody,
     ChooseEjected,
@@ -70,7 +71,7 @@ pub enum Fault {
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 57] = [
+const DESCRIBED: [Described; 58] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -180,6 +181,7 @@ const DESCRIBED: [Described; 57] = [
         "ignore-bound",
         "a backend gets more new sessions than its pool's bound lets it have",
     ),
+    (Fault::EmptyPoolByName, "empty-pool-by-name", "a name that leads to nothing takes its backends away"),
     (
         Fault::MoveEjected,
         "move-ejected",

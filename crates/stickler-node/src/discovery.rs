@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::discovery::{Answer, DiscoveredBackend, MOST_DISCOVERED, Service, backends};
 use stickler_core::document::cluster::{Discovery, DnsRecord};
 use stickler_core::ids::{PoolId, Revision};
@@ -79,6 +80,10 @@ async fn ask_again_and_again(cluster: Cluster, pool: PoolId, discovery: Discover
                 failing = false;
                 take_in(&cluster, pool, &known, backends(&discovery, &answer)).await;
                 ttl.clamp(SOONEST, LATEST)
+            }
+            Err(_) if deliberate::active(Fault::EmptyPoolByName) => {
+                propose(&cluster, Discover { pool, expected: known.revision, backends: Vec::new() }).await;
+                SOONEST
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {

@@ -10,6 +10,7 @@ use stickler_core::document::cluster::ClusterDocument;
 use stickler_core::document::node::{AdminAddress, NodeFile};
 use stickler_core::ids::NodeId;
 
+use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
 use super::session::Kind;
 
@@ -21,6 +22,8 @@ pub const CLIENTS: &str = "clients";
 pub const PUBLIC: u16 = 8080;
 /// Where shops accept nodes.
 pub const SHOP: u16 = 80;
+/// Where they accept them as well, as if they had moved.
+pub const OTHER_PORT: u16 = 81;
 
 /// The most sessions of clients with the header. There are three of them, each with a new session from time to time:
 /// the old ones make room.
@@ -76,24 +79,28 @@ pub fn node_file(node: NodeId, addresses: &BTreeMap<NodeId, IpAddr>) -> NodeFile
 }
 
 /// Four affinities, one for each way of recognising a session, and a route without one; the first affinity refuses when
-/// isolated. All shops are in it but the one at position `absent`.
+/// isolated. All shops are in it but one.
 ///
 /// # Panics
 /// When the text is not a valid document, which is a mistake of this function.
 #[must_use]
 pub fn document(
     shops: &BTreeMap<&'static str, IpAddr>,
-    absent: usize,
+    plan: &DocumentPlan,
     pool: &PoolSettings,
 ) -> ClusterDocument {
     let (of_pool, of_ejection, of_backend) = (pool.of_pool(), pool.of_ejection(), pool.of_backend());
+    let (here, before) = if plan.moved { (OTHER_PORT, SHOP) } else { (SHOP, OTHER_PORT) };
     let backends: String = shops
         .iter()
-        .filter(|(name, _)| **name != SHOPS[absent % SHOPS.len()])
+        .filter(|(name, _)| **name != SHOPS[plan.absent % SHOPS.len()])
         .map(|(name, ip)| {
-            format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{SHOP}\"\n{of_backend}")
+            format!(
+                "[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{here}\"\nmoved_from = \"{ip}:{before}\"\n{of_backend}"
+            )
         })
         .collect();
+    let of_discovery = pool.of_discovery();
     let idle = |kind| idle_timeout(kind).as_secs();
     let (browser, own, api) = (idle(Kind::Browser), idle(Kind::Own), idle(Kind::Api));
     let (wait, new, period) = (WAIT.as_secs(), NEW_SESSIONS.0, NEW_SESSIONS.1.as_secs());
@@ -109,6 +116,7 @@ address = "0.0.0.0:{PUBLIC}"
 [[pool]]
 name = "shop"
 connect_timeout = "300ms"
+drain_timeout = "1s"
 response_timeout = "2s"
 {of_pool}[pool.check]
 path = "/health"
@@ -116,7 +124,7 @@ instance_header = "X-Boot"
 drain_header = "X-Drain"
 interval = "200ms"
 timeout = "150ms"
-{of_ejection}{backends}
+{of_ejection}{of_discovery}{backends}
 [[affinity]]
 name = "browser"
 when_isolated = "refuse"

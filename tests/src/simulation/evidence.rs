@@ -10,11 +10,14 @@ use stickler_core::invariants::History;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 
 use super::new_sessions::NewSessions;
+use super::pool_changes::PoolChanges;
 use super::progress::Progress;
 
 /// All evidence of a run.
 #[derive(Default)]
 pub struct Evidence {
+    /// Backends that come and go.
+    pub pool_changes: PoolChanges,
     /// For what a node that comes back must have applied.
     pub progress: Progress,
     /// For I1, I2 and I9.
@@ -456,8 +459,11 @@ impl Evidence {
     /// # Errors
     /// When it has named something else.
     pub fn names(&mut self, id: BackendId, name: &str, address: SocketAddr) -> Result<(), String> {
+        // What a name leads to is called after its address.
+        let name = self.pool_changes.shops.get(&address.ip()).copied().unwrap_or(name);
         let (known, at) = self.names.entry(id).or_insert_with(|| (name.to_owned(), address));
-        if known == name && *at == address {
+        // A shop has two ports, and goes from one to the other where the document says so.
+        if known == name && at.ip() == address.ip() {
             return Ok(());
         }
         Err(format!("I1 Agreement: backend id {id} named {known} at {at}, and now {name} at {address}"))

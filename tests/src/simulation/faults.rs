@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stickler_core::ids::NodeId;
 use stickler_core::state::Admin;
+use stickler_rt::NameTable;
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
@@ -16,6 +17,7 @@ use super::links::{Broken, Links};
 use super::node_host::NodeHost;
 use super::operators::Order;
 use super::plan::{Event, Plan, PowerCuts, Trouble, What, Who, others};
+use super::pool_changes::NAME;
 use super::shop_host::ShopHost;
 
 /// Does and undoes what a plan says.
@@ -29,6 +31,7 @@ pub struct Faults {
     /// All nodes lose power when there have been so many sessions.
     crash_all_at: Option<(u64, PowerCuts)>,
     crowds: mpsc::UnboundedSender<Crowd>,
+    names: NameTable,
     pending: Vec<(Duration, Undo)>,
 }
 
@@ -81,10 +84,11 @@ impl Faults {
         nodes: BTreeMap<NodeId, Arc<NodeHost>>,
         shops: BTreeMap<&'static str, Arc<ShopHost>>,
         crowds: mpsc::UnboundedSender<Crowd>,
+        names: NameTable,
     ) -> Self {
         let events = plan.events.iter().rev().cloned().collect();
         let (links, pending) = (Links::default(), Vec::new());
-        Self { ledger, nodes, shops, links, events, crash_all_at: None, crowds, pending }
+        Self { ledger, nodes, shops, links, events, crash_all_at: None, crowds, names, pending }
     }
 
     /// Does what is due at this time.
@@ -204,7 +208,8 @@ impl Faults {
             What::Skew(who, rate) => self.nodes[&self.is(who)].order(Order::Skew(rate)),
             What::Compact(who) => self.nodes[&self.is(who)].order(Order::Compact),
             What::Operate(who, operation) => self.nodes[&self.is(who)].order(Order::Session(operation)),
-            What::Document(who, absent) => self.nodes[&self.is(who)].order(Order::Document(absent)),
+            What::Document(who, plan) => self.nodes[&self.is(who)].order(Order::Document(plan)),
+            What::Name(shops) => self.names.set(NAME, shops.iter().map(|shop| sim.lookup(*shop)).collect()),
             What::Job(who, plan) => self.nodes[&self.is(who)].order(Order::Job(plan)),
             What::CancelJobs(who) => self.nodes[&self.is(who)].order(Order::CancelJobs),
             What::Rotate(who) => self.nodes[&self.is(who)].order(Order::Rotate),
@@ -409,6 +414,7 @@ const fn kind(what: &What) -> &'static str {
         What::AdminFlaps(..) => "operators: admin state, and back at once",
         What::Operate(..) => "operators: a session",
         What::Document(..) => "operators: a document",
+        What::Name(_) => "faults: a name leads elsewhere",
         What::Rotate(_) => "operators: a sealing key",
         What::ComesBackSlowly(..) => "faults: a node comes back slowly",
         What::Job(..) => "operators: a job",

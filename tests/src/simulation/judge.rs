@@ -12,6 +12,7 @@ use stickler_core::state::{
 };
 
 use super::ledger::{Ledger, now};
+use super::pool_changes::{OneEntry, beyond_bound};
 
 /// What one process of a node has shown at the last look.
 pub struct Judge {
@@ -47,12 +48,14 @@ impl Judge {
             true
         });
         changed.sort_unstable_by_key(|(session, _)| *session);
+        self.bound(view, &changed);
         for (session, record) in changed {
             self.changed(view, session, &record);
         }
         if !Arc::ptr_eq(&self.catalog, &view.catalog) {
             self.names(&view.catalog);
             self.verdicts(view);
+            self.pool_changes(view);
             self.catalog = Arc::clone(&view.catalog);
         }
         self.jobs = Arc::clone(&view.jobs);
@@ -160,7 +163,7 @@ impl Judge {
             return;
         }
         let home = view.catalog.backends.get(&before.backend);
-        let lost = home.is_none_or(|home| home.has_forgotten(before.epoch));
+        let lost = home.is_none_or(|home| home.has_forgotten(before.epoch) || home.has_left(view.time));
         if lost && policy.when_down == WhenDown::Reject {
             return self.ledger.count("lost sessions ended");
         }
@@ -194,6 +197,31 @@ impl Judge {
                     "I3 NoUnforcedMove: {session:?} made room, last used at {}, and {other:?} was not used since {}",
                     before.last_use, now.last_use
                 ));
+            }
+        }
+    }
+
+    /// Backends come and go as was asked for. Only judged where no more than one entry lies between two looks.
+    fn pool_changes(&self, view: &View) {
+        if view.applied.0 > self.applied.0 + 1 {
+            return;
+        }
+        let entry = OneEntry { before: &self.catalog, view, bindings: &self.bindings };
+        let broken = self.ledger.open().evidence.pool_changes.broken(&entry);
+        broken.into_iter().for_each(|broken| self.ledger.violated(broken));
+    }
+
+    /// The bound of a pool's load holds. Only judged where one session was placed, and nothing else has changed.
+    fn bound(&self, view: &View, changed: &[(SessionKey, Record)]) {
+        let one_entry = view.applied.0 <= self.applied.0 + 1 && Arc::ptr_eq(&self.catalog, &view.catalog);
+        if let [(session, Record::Binding(placed))] = changed
+            && one_entry
+            && placed.cause == Cause::Placed
+            && !self.bindings.contains_key(session)
+        {
+            self.ledger.count("placed sessions judged");
+            if let Some(broken) = beyond_bound(view, placed) {
+                self.ledger.violated(broken);
             }
         }
     }

@@ -54,6 +54,7 @@ pub mod operators;
 pub mod oracle;
 pub mod panics;
 pub mod plan;
+pub mod pool_changes;
 pub mod pool_settings;
 pub mod progress;
 pub mod response_end;

@@ -69,6 +69,8 @@ pub struct NodeSetup {
     pub sync: SyncPolicy,
     /// What documents say about its requests.
     pub pool: PoolSettings,
+    /// Where names lead.
+    pub names: NameTable,
 }
 
 impl NodeHost {
@@ -179,7 +181,7 @@ impl NodeHost {
         });
         let outside = Outside {
             network: Arc::new(network.clone()),
-            resolver: Arc::new(NameTable::default()),
+            resolver: Arc::new(self.setup.names.clone()),
             clock,
             seed: seed.child("outside"),
             spawner: Arc::new(TaskSpawner),

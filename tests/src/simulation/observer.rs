@@ -147,7 +147,9 @@ impl Observer {
             contents.evidence.forgets(*id, backend.health.forgotten);
         }
         for shop in SHOPS {
-            let kept = backends().find(|backend| backend.name == shop && backend.keeps_bound(view.time));
+            let at = contents.evidence.pool_changes.address_of(shop);
+            let kept =
+                backends().find(|backend| Some(backend.address.ip()) == at && backend.keeps_bound(view.time));
             let forgotten = kept.map(|backend| backend.health.forgotten);
             let known = self.forgotten.insert(shop, forgotten.unwrap_or_default());
             if forgotten.is_none() || known.is_some_and(|known| forgotten > Some(known)) {

@@ -19,6 +19,7 @@ use stickler_raft::{Cluster, Persistence};
 use super::document::{SHOPS, document};
 use super::ledger::{Ledger, now};
 use super::plan::{Act, JobPlan, Operation};
+use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
 
 /// Longest wait for a change.
@@ -51,8 +52,8 @@ pub enum Order {
     Admin(&'static str, Admin),
     /// Move or end a session.
     Session(Operation),
-    /// Apply the document without the shop at this position.
-    Document(usize),
+    /// Apply a document.
+    Document(DocumentPlan),
     /// Add a sealing key.
     Rotate,
     /// Begin a job.
@@ -87,7 +88,8 @@ impl Operator {
             }
             if founded {
                 // An unknown outcome is looked at, and the revision keeps a second attempt from doing harm.
-                self.apply(SHOPS.len() - 1, Revision(0)).await;
+                let first = DocumentPlan { absent: SHOPS.len() - 1, removal: Removal::Now, moved: false };
+                self.apply(&first, Revision(0)).await;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -104,9 +106,9 @@ impl Operator {
             Order::Compact => drop(self.cluster.compact(PATIENCE).await),
             Order::Admin(shop, admin) => self.set_admin(shop, admin).await,
             Order::Session(operation) => self.operate(operation).await,
-            Order::Document(absent) => {
+            Order::Document(plan) => {
                 let revision = self.cluster.view().catalog.revision;
-                self.apply(absent, revision).await;
+                self.apply(&plan, revision).await;
             }
             Order::Rotate => self.rotate().await,
             Order::Job(plan) => self.begin_job(plan).await,
@@ -119,14 +121,11 @@ impl Operator {
         Some((answer.index, answer.outcome))
     }
 
-    async fn apply(&self, absent: usize, expected: Revision) {
-        let document = document(&self.shops, absent, &self.pool);
-        self.propose(Command::ApplyDocument(Box::new(ApplyDocument {
-            document,
-            expected,
-            removal: Removal::Now,
-        })))
-        .await;
+    async fn apply(&self, plan: &DocumentPlan, expected: Revision) {
+        let document = document(&self.shops, plan, &self.pool);
+        let removal = plan.removal;
+        self.ledger.open().evidence.pool_changes.applies(expected, removal);
+        self.propose(Command::ApplyDocument(Box::new(ApplyDocument { document, expected, removal }))).await;
     }
 
     /// Adds a key after the newest that is seen here. Clients of Stickler's cookie must not notice.

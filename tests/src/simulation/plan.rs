@@ -12,6 +12,7 @@ use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 
 use super::document::{SHOPS, nodes};
+use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
 
 /// When the first fault may come: by then the cluster is founded and has its document.
@@ -126,7 +127,9 @@ pub enum What {
     /// An operator looks at a session, thinks, and acts by what was seen.
     Operate(Who, Operation),
     /// An operator applies a document in which another shop is missing.
-    Document(Who, usize),
+    Document(Who, DocumentPlan),
+    /// A name leads to these shops.
+    Name(Vec<&'static str>),
     /// An operator adds a sealing key.
     Rotate(Who),
     /// A node is cut off, and comes back over slow links while operators at the others move and end sessions.
@@ -297,6 +300,11 @@ impl Draw {
         SHOPS[self.random.random_range(0..SHOPS.len())]
     }
 
+    /// None of them, all, or anything in between.
+    fn some_shops(&mut self) -> Vec<&'static str> {
+        SHOPS.into_iter().filter(|_| self.random.random_bool(0.6)).collect()
+    }
+
     fn torn(&mut self) -> Option<u64> {
         let seed = self.random.random();
         self.random.random_bool(0.3).then_some(seed)
@@ -304,7 +312,7 @@ impl Draw {
 
     fn what(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..138) {
+        match self.random.random_range(0..142) {
             0..6 => What::Kill(who),
             6..12 => What::PowerCut(who, self.torn()),
             12..18 => {
@@ -331,7 +339,7 @@ impl Draw {
             75..79 => What::Admin(self.shop(), self.admin()),
             79..83 => What::AdminFlaps(self.shop(), milliseconds(&mut self.random, (15, 200))),
             83..95 => What::Operate(who, self.operation()),
-            95..100 => What::Document(who, self.random.random_range(0..SHOPS.len())),
+            95..100 => What::Document(who, DocumentPlan::draw(&mut self.random)),
             100..103 => What::Stop(who),
             103..106 => What::HandOver(who),
             106..114 => What::Rotate(who),
@@ -342,7 +350,8 @@ impl Draw {
             118..121 => What::ShopDrains(self.shop()),
             121..126 => What::ShopRestarts(self.shop()),
             126..136 => What::Job(who, self.job()),
-            _ => What::CancelJobs(who),
+            136..138 => What::CancelJobs(who),
+            _ => What::Name(self.some_shops()),
         }
     }
 

@@ -7,6 +7,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::document::cluster::Ejection;
 
+use super::document::SHOP;
+use super::pool_changes::NAME;
+
 /// The same in every document of a run.
 #[derive(Clone, Debug, Default)]
 pub struct PoolSettings {
@@ -17,6 +20,10 @@ pub struct PoolSettings {
     /// The share of requests that may be tried again, in percent, where idempotent ones are; `None`: only what was not
     /// sent is tried again.
     pub retry_budget: Option<u8>,
+    /// The most sessions that a shop gets, in percent of its share; `None`: any number.
+    pub bounded_load: Option<u32>,
+    /// Whether a name leads to shops that the document does not name.
+    pub discovery: bool,
 }
 
 /// See [`PoolSettings::queue`].
@@ -53,11 +60,14 @@ impl PoolSettings {
             longest: random.random_range(4..40),
         };
         let budget = random.random_range(0..20);
+        let bound = [100, 125, 200][random.random_range(0..3)];
         let mut chosen = || random.random_bool(EACH);
         Self {
             ejection: chosen().then_some(ejection),
             queue: chosen().then_some(queue),
             retry_budget: chosen().then_some(budget),
+            bounded_load: chosen().then_some(bound),
+            discovery: chosen(),
         }
     }
 
@@ -75,7 +85,8 @@ impl PoolSettings {
         });
         let retry =
             self.retry_budget.map(|budget| format!("retry = \"idempotent\"\nretry_budget = {budget}\n"));
-        queue.unwrap_or_default() + &retry.unwrap_or_default()
+        let bound = self.bounded_load.map(|percent| format!("bounded_load = {percent}\n"));
+        [queue, retry, bound].into_iter().flatten().collect()
     }
 
     /// The table `[pool.ejection]`.
@@ -89,6 +100,15 @@ impl PoolSettings {
             "[pool.ejection]\nconsecutive_errors = {consecutive_errors}\ntime = \"{time}ms\"\n\
              longest = \"{longest}ms\"\nmax_share = {max_share}\n"
         )
+    }
+
+    /// The table `[pool.dns]`.
+    #[must_use]
+    pub fn of_discovery(&self) -> String {
+        if !self.discovery {
+            return String::new();
+        }
+        format!("[pool.dns]\nname = \"{NAME}\"\nport = {SHOP}\n{}", self.of_backend())
     }
 
     /// The keys of `[[pool.backend]]`.

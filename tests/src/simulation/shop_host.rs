@@ -19,7 +19,7 @@ use stickler_rt::Seed;
 use tokio::sync::watch;
 use turmoil::net::TcpListener;
 
-use super::document::SHOP;
+use super::document::{OTHER_PORT, SHOP};
 use super::http::FORGED;
 use super::ledger::{Ledger, now};
 use super::plan::Trouble;
@@ -111,11 +111,16 @@ impl ShopHost {
 }
 
 async fn serve(life: Arc<Life>) -> turmoil::Result {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, SHOP))).await?;
+    let at = |port| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    let (listener, other) = (at(SHOP).await?, at(OTHER_PORT).await?);
     // Connections end with this future.
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted?,
+            accepted = other.accept() => accepted?,
+        };
         let life = Arc::clone(&life);
         connections.spawn(async move {
             let service = service_fn(move |request| Arc::clone(&life).answer(request));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use stickler_core::deliberate::Fault;
 use stickler_core::ids::NodeId;
-use stickler_rt::Seed;
+use stickler_rt::{NameTable, Seed};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use turmoil::Sim;
@@ -19,6 +19,7 @@ use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
 use super::panics;
 use super::plan::Plan;
+use super::pool_changes::NAME;
 use super::session::Kind;
 use super::shop_host::ShopHost;
 
@@ -163,6 +164,10 @@ impl World<'_> {
             let shop = Arc::clone(shop);
             sim.host(*name, move || Arc::clone(&shop).run());
         }
+        let named = shop_addresses.iter().map(|(name, ip)| (*ip, *name)).collect();
+        ledger.open().evidence.pool_changes.shops = named;
+        let names = NameTable::default();
+        names.set(NAME, shop_addresses.values().copied().collect());
         let mut hosts = BTreeMap::new();
         for node in nodes(plan.nodes) {
             let host = Arc::new(NodeHost::new(NodeSetup {
@@ -173,6 +178,7 @@ impl World<'_> {
                 shops: shop_addresses.clone(),
                 sync: plan.sync,
                 pool: plan.pool.clone(),
+                names: names.clone(),
             }));
             hosts.insert(node, Arc::clone(&host));
             sim.host(host_of(node), move || Arc::clone(&host).run());
@@ -189,7 +195,7 @@ impl World<'_> {
             done: Arc::clone(&done),
         };
         sim.client(CLIENTS, clients.run());
-        let faults = Faults::new(&plan, ledger.clone(), hosts.clone(), shops, crowds);
+        let faults = Faults::new(&plan, ledger.clone(), hosts.clone(), shops, crowds, names);
         let again = Some(plan.healed + SETTLING / 2);
         Self { sim, plan, ledger, faults, nodes: hosts, season, done, healed: false, again }
     }

@@ -117,9 +117,7 @@ fn candidates(
     if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
         within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
     }
-    if policy.is_some_and(|policy| policy.ejection.is_some())
-        && !deliberate::active(Fault::ChooseEjected)
-    {
+    if policy.is_some_and(|policy| policy.ejection.is_some()) && !deliberate::active(Fault::ChooseEjected) {
         prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
     }
     candidates
