@@ -134,7 +134,11 @@ impl Router {
         until: &mut Option<Moment>,
     ) -> Result<Turn, Answer> {
         let backend = ticket.backend;
-        let Some(most) = routing.plan.max_requests(backend) else { return Ok(Turn::Taken(None)) };
+        // By the document of this moment: one that has waited may be sent to a backend that was not in its own.
+        let newest = self.plan().ok();
+        let Some(most) = newest.as_deref().unwrap_or(routing.plan).max_requests(backend) else {
+            return Ok(Turn::Taken(None));
+        };
         let pool = routing.plan.pool_settings(routing.route, self.pool_of(backend));
         let bound = ticket.session.is_some() || ticket.unrecorded.is_some();
         let lane = if bound { Lane::Bound } else { Lane::Other };
