@@ -16,6 +16,13 @@ use super::session::Kind;
 
 /// The shops behind the nodes. Three of them are in the cluster document at a time.
 pub const SHOPS: [&str; 4] = ["web-1", "web-2", "web-3", "web-4"];
+/// Those that a name leads to, in documents that have one, and no document names.
+pub const NAMED: [&str; 2] = ["web-5", "web-6"];
+/// All of them.
+pub fn all_shops() -> impl Iterator<Item = &'static str> {
+    SHOPS.into_iter().chain(NAMED)
+}
+
 /// Where all clients are.
 pub const CLIENTS: &str = "clients";
 /// Where nodes accept clients.
@@ -93,7 +100,7 @@ pub fn document(
     let (here, before) = if plan.moved { (OTHER_PORT, SHOP) } else { (SHOP, OTHER_PORT) };
     let backends: String = shops
         .iter()
-        .filter(|(name, _)| **name != SHOPS[plan.absent % SHOPS.len()])
+        .filter(|(name, _)| SHOPS.contains(name) && **name != SHOPS[plan.absent % SHOPS.len()])
         .map(|(name, ip)| {
             format!(
                 "[[pool.backend]]\nname = \"{name}\"\naddress = \"{ip}:{here}\"\nmoved_from = \"{ip}:{before}\"\n{of_backend}"

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use turmoil::Sim;
 
 use super::crowd::Crowd;
-use super::document::{CLIENTS, SHOPS, host_of, nodes};
+use super::document::{CLIENTS, all_shops, host_of, nodes};
 use super::ledger::Ledger;
 use super::links::{Broken, Links};
 use super::node_host::NodeHost;
@@ -136,7 +136,7 @@ impl Faults {
     /// All shops are to be ready, and no job empties one any more.
     pub fn ready(&self) {
         self.order_all(&Order::CancelJobs);
-        for shop in SHOPS {
+        for shop in all_shops() {
             self.order_all(&Order::Admin(shop, Admin::Ready));
         }
     }
@@ -233,7 +233,7 @@ impl Faults {
             }
             What::ShopTrouble(shop, trouble) => self.trouble(shop, trouble, until),
             What::Crowd(who, size, trouble) => {
-                for shop in trouble.iter().flat_map(|trouble| SHOPS.map(|shop| (shop, *trouble))) {
+                for shop in trouble.iter().flat_map(|trouble| all_shops().map(|shop| (shop, *trouble))) {
                     self.trouble(shop.0, shop.1, until);
                 }
                 // Clients that are done take no crowds any more.
@@ -384,7 +384,7 @@ impl Faults {
 }
 
 fn shops() -> impl Iterator<Item = String> {
-    SHOPS.into_iter().map(str::to_owned)
+    all_shops().map(str::to_owned)
 }
 
 /// What an event counts as.

@@ -10,7 +10,7 @@ use stickler_core::routing::{Step, decide_located, validate};
 use stickler_core::state::View;
 use stickler_raft::Cluster;
 
-use super::document::SHOPS;
+use super::document::all_shops;
 use super::judge::Judge;
 use super::ledger::{Ledger, now};
 
@@ -146,7 +146,7 @@ impl Observer {
         for (id, backend) in &view.catalog.backends {
             contents.evidence.forgets(*id, backend.health.forgotten);
         }
-        for shop in SHOPS {
+        for shop in all_shops() {
             let at = contents.evidence.pool_changes.address_of(shop);
             let kept =
                 backends().find(|backend| Some(backend.address.ip()) == at && backend.keeps_bound(view.time));

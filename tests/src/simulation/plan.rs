@@ -11,7 +11,7 @@ use stickler_core::state::Admin;
 use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 
-use super::document::{SHOPS, nodes};
+use super::document::{NAMED, SHOPS, all_shops, nodes};
 use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
 
@@ -297,12 +297,13 @@ impl Draw {
     }
 
     fn shop(&mut self) -> &'static str {
-        SHOPS[self.random.random_range(0..SHOPS.len())]
+        let number = self.random.random_range(0..SHOPS.len() + NAMED.len());
+        all_shops().nth(number).unwrap_or(SHOPS[0])
     }
 
     /// None of them, all, or anything in between.
-    fn some_shops(&mut self) -> Vec<&'static str> {
-        SHOPS.into_iter().filter(|_| self.random.random_bool(0.6)).collect()
+    fn some_named(&mut self) -> Vec<&'static str> {
+        NAMED.into_iter().filter(|_| self.random.random_bool(0.6)).collect()
     }
 
     fn torn(&mut self) -> Option<u64> {
@@ -351,7 +352,7 @@ impl Draw {
             121..126 => What::ShopRestarts(self.shop()),
             126..136 => What::Job(who, self.job()),
             136..138 => What::CancelJobs(who),
-            _ => What::Name(self.some_shops()),
+            _ => What::Name(self.some_named()),
         }
     }
 

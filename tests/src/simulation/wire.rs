@@ -144,14 +144,14 @@ impl Watch {
     /// How the shops are doing, as this node sees them at this moment.
     fn ejected(&self, cluster: &Cluster, proxy: &Proxy) {
         let view = cluster.view();
-        let named = |name: &str| self.shops.values().find(|shop| **shop == name).copied();
         let seen: Vec<Seen> = view
             .catalog
             .backends
             .iter()
+            .filter(|(_, record)| record.leaving.is_none())
             .filter_map(|(id, record)| {
-                let ejected = proxy.is_ejected(*id);
-                Some(Seen { shop: named(&record.name)?, ejected, takes_new: record.takes_new() })
+                let (shop, ejected) = (*self.shops.get(&record.address.ip())?, proxy.is_ejected(*id));
+                Some(Seen { shop, ejected, takes_new: record.takes_new() })
             })
             .collect();
         if seen.iter().any(|one| one.ejected) {
@@ -169,7 +169,11 @@ impl Watch {
         let view = cluster.view();
         let mut backends = view.catalog.backends.iter();
         // One that was removed a moment ago is judged no more.
-        let Some((id, _)) = backends.find(|(_, record)| record.name == to.shop) else { return };
+        let Some((id, _)) =
+            backends.find(|(_, record)| self.shops.get(&record.address.ip()) == Some(&to.shop))
+        else {
+            return;
+        };
         let way = Way { shop: (to.shop, *id), connection: to.number, reused: to.reused };
         let asked = self.ledger.open().evidence.asked_of(self.node);
         let mut requests = self.requests();

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use turmoil::Sim;
 
 use super::clients::{self, Clients, Season};
-use super::document::{CLIENTS, SHOPS, host_of, idle_timeout, nodes};
+use super::document::{CLIENTS, NAMED, SHOPS, all_shops, host_of, idle_timeout, nodes};
 use super::faults::{Faults, QUICK};
 use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
@@ -155,9 +155,8 @@ impl World<'_> {
         let addresses: BTreeMap<NodeId, IpAddr> =
             nodes(plan.nodes).map(|node| (node, sim.lookup(host_of(node)))).collect();
         let shop_addresses: BTreeMap<&'static str, IpAddr> =
-            SHOPS.into_iter().map(|shop| (shop, sim.lookup(shop))).collect();
-        let shops: BTreeMap<&'static str, Arc<ShopHost>> = SHOPS
-            .into_iter()
+            all_shops().map(|shop| (shop, sim.lookup(shop))).collect();
+        let shops: BTreeMap<&'static str, Arc<ShopHost>> = all_shops()
             .map(|shop| (shop, Arc::new(ShopHost::new(shop, seed.child(shop), ledger.clone()))))
             .collect();
         for (name, shop) in &shops {
@@ -167,7 +166,7 @@ impl World<'_> {
         let named = shop_addresses.iter().map(|(name, ip)| (*ip, *name)).collect();
         ledger.open().evidence.pool_changes.shops = named;
         let names = NameTable::default();
-        names.set(NAME, shop_addresses.values().copied().collect());
+        names.set(NAME, NAMED.iter().map(|shop| shop_addresses[shop]).collect());
         let mut hosts = BTreeMap::new();
         for node in nodes(plan.nodes) {
             let host = Arc::new(NodeHost::new(NodeSetup {

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use stickler_core::document::cluster::Pool;
 use stickler_core::ejection::{Ejections, Noted};
 use stickler_core::ids::{BackendId, PoolId};
+use stickler_core::state::BackendRecord;
 use stickler_rt::Moment;
 
 use super::forward::Exchanged;
@@ -79,14 +80,18 @@ impl Router {
             return;
         }
         let view = self.proxy.cluster.view();
-        let Some(pool) = view.catalog.backends.get(&backend).map(|record| record.pool) else { return };
+        // One that leaves gets nothing new in any case.
+        let stays = |record: &&BackendRecord| record.leaving.is_none();
+        let Some(pool) = view.catalog.backends.get(&backend).filter(stays).map(|record| record.pool) else {
+            return;
+        };
         let Some(policy) = &routing.plan.pool_settings(routing.route, Some(pool)).ejection else { return };
         let now = self.proxy.cluster.outside().clock.now().0;
         if went_well {
             ejected.change(|ejections| ejections.note_success(backend, policy, now));
             return;
         }
-        let others = view.catalog.backends_of(pool).map(|(id, _)| id);
+        let others = view.catalog.backends_of(pool).filter(|(_, record)| stays(record)).map(|(id, _)| id);
         let noted = ejected.change(|ejections| ejections.note_error(backend, policy, others, now));
         if noted != Noted::Nothing {
             self.proxy.suspicions.raise(backend);
