@@ -11,6 +11,7 @@ use stickler_rt::Clock;
 use stickler_tests::browser::{Browser, Reply};
 use stickler_tests::cluster::SOON;
 use stickler_tests::nodes::{A_WHILE, TestNodes};
+use stickler_tests::shop::Shop;
 use stickler_tests::{documents, log};
 use tokio::task::JoinHandle;
 
@@ -202,4 +203,32 @@ async fn a_session_that_ended_while_its_request_waited_is_looked_at_again() {
     let after = waiting.await.unwrap();
     assert_eq!(after.status, StatusCode::OK);
     assert!(epoch(&after) > epoch(&before), "by a session that there is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_for_those_that_waited_since_before_its_backend_was_in_the_document() {
+    let pool = "queue_timeout = \"1m\"";
+    let nodes = start(1, 1, pool).await;
+    let (old, new) = (&nodes.shops[0], Shop::start("web-2").await);
+    old.hold();
+    new.hold();
+    let busy = send(&nodes, Browser::default(), "/slow");
+    old.holds(1).await;
+    let mut waiting = Vec::new();
+    for count in 1..=3 {
+        waiting.push(send(&nodes, Browser::default(), "/slow"));
+        queued(&nodes, count).await;
+    }
+    nodes.apply(&document(&[old.address, new.address], pool)).await;
+    until_all_see(&nodes, "web-2", "it is up", |web_2| web_2.health.is_up()).await;
+    old.set_health(StatusCode::SERVICE_UNAVAILABLE, false);
+    new.holds(1).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(new.seen().len(), 1, "one at a time");
+    old.release();
+    new.release();
+    for reply in waiting {
+        assert_eq!(reply.await.unwrap().status, StatusCode::OK);
+    }
+    busy.await.unwrap();
 }
