@@ -38,10 +38,10 @@ pub(crate) async fn run(cluster: Cluster, proxy: Proxy, shutdown: Shutdown) {
     let mut targets = BTreeMap::new();
     loop {
         let catalog = changes.borrow_and_update().clone();
+        proxy.forget_removed(&catalog);
         let wanted = targets_of(&catalog);
         if wanted != targets {
             prober.set_targets(&wanted);
-            proxy.in_flight().retain(|backend| wanted.contains_key(&backend));
             findings.found.retain(|backend, _| wanted.contains_key(backend));
             targets = wanted;
         }

@@ -23,6 +23,8 @@ pub struct SentRequests {
     ids: BTreeMap<&'static str, (BackendId, Duration)>,
     /// Since when a shop is ejected, and the others can do without it.
     spared: BTreeMap<&'static str, Duration>,
+    /// How many shops were ejected, of how many, when it was last looked.
+    share: (usize, usize),
     /// How often shops were ejected.
     ejections: u64,
 }
@@ -175,12 +177,16 @@ impl SentRequests {
             }
         }
         let ejected = seen.iter().filter(|one| one.ejected).count();
+        // Shops may leave while others are ejected: the share counts as one is.
+        let (before, of) = std::mem::replace(&mut self.share, (ejected, seen.len()));
+        let of = of.max(seen.len());
         match &self.settings.ejection {
-            Some(policy) if !may_be_ejected(ejected, seen.len(), policy.max_share) => Err(format!(
-                "the share: {ejected} of {} shops are ejected, and {} % may be",
-                seen.len(),
-                policy.max_share
-            )),
+            Some(policy) if ejected > before && !may_be_ejected(ejected, of, policy.max_share) => {
+                Err(format!(
+                    "the share: {ejected} of {} shops are ejected, and {} % may be",
+                    of, policy.max_share
+                ))
+            }
             None if ejected > 0 => Err(format!("the share: {ejected} shops are ejected, and none may be")),
             _ => Ok(()),
         }
@@ -202,6 +208,10 @@ impl SentRequests {
 
     /// A shop that is ejected gets no requests of new sessions, and none that need no session.
     fn is_welcome(&self, at: Duration, shop: &str, head: &Head) -> Result<(), String> {
+        if self.settings.bounded_load.is_some() {
+            // Who binds by exact counts knows of no node's ejections.
+            return Ok(());
+        }
         let waited = self.settings.queue.map_or(Duration::ZERO, |queue| queue.timeout * 21 / 20);
         match self.spared.get(shop) {
             Some(since) if !head.has_session && *since + waited + LEAVES < at => {

@@ -114,11 +114,11 @@ fn candidates(
     let mut candidates: Vec<Candidate> =
         backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect();
     let policy = view.catalog.pool(pool);
-    if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
-        within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
-    }
     if policy.is_some_and(|policy| policy.ejection.is_some()) && !deliberate::active(Fault::ChooseEjected) {
         prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
+    }
+    if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
+        within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
     }
     candidates
 }

@@ -1,7 +1,6 @@
 //! What routing looks up on every request, made once for each revision of the cluster document and each
 //! generation of the ring of sealing keys.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::affinity::recognise::{Carried, Policy, Recognised, recognise};
 use crate::affinity::sealing::{KeyRing, SealingKey};
 use crate::affinity::source::MaskedAddress;
 use crate::document::cluster::{Affinity, ClusterDocument, Listener, Otherwise, Pool, Route, Scope};
-use crate::ids::{AffinityId, BackendId, ClusterId, KeyHash, LogIndex, PoolId, Revision};
+use crate::ids::{AffinityId, ClusterId, KeyHash, LogIndex, PoolId, Revision};
 use crate::routes::RouteTable;
 use crate::secrets::{Purpose, SecretsError, SecretsKey};
 use crate::state::{Catalog, Ring, RingKey};
@@ -36,8 +35,6 @@ pub struct Plan {
     /// Hashes identifiers where sessions of different pools are apart, by the pool's position.
     scoped: Vec<KeyHasher>,
     pools: Vec<PoolId>,
-    /// Of the backends that have such a limit.
-    max_requests: BTreeMap<BackendId, u32>,
     affinities: Vec<AffinityId>,
 }
 
@@ -90,7 +87,6 @@ impl Plan {
             patterns: Patterns::of_affinities(&document.affinities),
             scoped: catalog.pools.iter().map(|pool| hasher.scoped(*pool)).collect(),
             pools: catalog.pools.clone(),
-            max_requests: max_requests(catalog),
             affinities: catalog.affinities.clone(),
             cluster: found.cluster,
             hasher,
@@ -169,12 +165,6 @@ impl Plan {
         &self.document.pools[position.unwrap_or(route.pools[0].pool)]
     }
 
-    /// The most requests that a node has in flight to a backend; `None` is no limit.
-    #[must_use]
-    pub fn max_requests(&self, backend: BackendId) -> Option<u32> {
-        self.max_requests.get(&backend).copied()
-    }
-
     /// A route's affinity with what identifiers are read with under it, if it has one.
     #[must_use]
     pub fn policy(&self, route: &Route) -> Option<Policy<'_>> {
@@ -205,8 +195,4 @@ impl Plan {
     pub fn recognise(&self, policy: &Policy<'_>, carried: Carried<'_>) -> Recognised {
         recognise(policy, &self.ring, self.cluster, carried)
     }
-}
-
-fn max_requests(catalog: &Catalog) -> BTreeMap<BackendId, u32> {
-    catalog.backends.iter().filter_map(|(id, record)| Some((*id, record.max_requests?))).collect()
 }

@@ -72,8 +72,9 @@ impl Proxy {
         }
     }
 
-    /// After another document: what it does not name any more must not be remembered for ever.
-    pub(super) fn forget_removed(&self, catalog: &Catalog) {
+    /// After backends have come or gone: what was removed must not be remembered for ever.
+    pub fn forget_removed(&self, catalog: &Catalog) {
+        self.in_flight.retain(|backend| catalog.backends.contains_key(&backend));
         let ejects = |pool| catalog.pool(pool).is_some_and(|pool| pool.ejection.is_some());
         self.ejected
             .retain(|backend| catalog.backends.get(&backend).is_some_and(|record| ejects(record.pool)));

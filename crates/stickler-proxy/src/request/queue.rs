@@ -134,11 +134,10 @@ impl Router {
         until: &mut Option<Moment>,
     ) -> Result<Turn, Answer> {
         let backend = ticket.backend;
-        // By the document of this moment: one that has waited may be sent to a backend that was not in its own.
-        let newest = self.plan().ok();
-        let Some(most) = newest.as_deref().unwrap_or(routing.plan).max_requests(backend) else {
-            return Ok(Turn::Taken(None));
-        };
+        // By the state of this moment: one that has waited may be sent to a backend that its document did not name.
+        let most =
+            self.proxy.cluster.view().catalog.backends.get(&backend).and_then(|record| record.max_requests);
+        let Some(most) = most else { return Ok(Turn::Taken(None)) };
         let pool = routing.plan.pool_settings(routing.route, self.pool_of(backend));
         let bound = ticket.session.is_some() || ticket.unrecorded.is_some();
         let lane = if bound { Lane::Bound } else { Lane::Other };

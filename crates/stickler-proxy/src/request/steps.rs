@@ -141,7 +141,6 @@ impl Router {
         if plan.as_ref().is_none_or(|plan| !plan.is_of(&view.catalog)) {
             *plan = None;
             *plan = Plan::of(&view.catalog, self.proxy.cluster.secrets()).map_err(no_secrets)?.map(Rc::new);
-            self.proxy.forget_removed(&view.catalog);
         }
         plan.clone().ok_or_else(no_document)
     }
