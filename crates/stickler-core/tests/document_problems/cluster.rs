@@ -323,6 +323,25 @@ fn pools_and_backends_are_checked() {
                 ],
             ),
             (
+                "[[pool]]\nname = \"a\"\nbounded_load = 99\ndrain_timeout = \"0s\"\n[[pool.backend]]\nname = \"x\"\naddress = \"10.0.0.1:80\"\nmoved_from = \"10.0.0.1:80\"",
+                &[
+                    "5:16: `bounded_load` can't be 99 | write a value from 100 to 1000",
+                    "6:17: `drain_timeout` can't be 0s | write a value from 1s to 30d",
+                    "10:14: `moved_from` is where it is now | write the address that it had before, or leave it out",
+                ],
+            ),
+            (
+                "[[pool]]\nname = \"a\"\n[pool.dns]\nname = \"10.0.0.1\"\n[[pool]]\nname = \"b\"\ndns.name = \"shop.internal\"\ndns.port = 0\n[[pool]]\nname = \"c\"\n[pool.dns]\nname = \"_http._tcp.shop.internal\"\nrecord = \"srv\"\nport = 80\nweight = 5\nmax_sessions = 0",
+                &[
+                    "5:1: addresses alone are no backends: `port` is missing | write port = 8080, or record = \"srv\"",
+                    "6:8: \"10.0.0.1\" is no name to ask DNS for | write a name such as \"shop.internal\"",
+                    "10:12: `port` can't be 0 | write a value from 1 to 65535",
+                    "16:8: `port` means nothing with record = \"srv\" | leave it out: each record names its port",
+                    "17:10: `weight` means nothing with record = \"srv\" | leave it out: each record has its weight",
+                    "18:16: `max_sessions` can't be 0 | leave it out for no cap; weight = 0 gives no new sessions",
+                ],
+            ),
+            (
                 "[[pool]]\nname = \"a\"\nejection.consecutive_errors = 0\nejection.time = \"10m\"\nejection.max_share = 101\nejection.share = 3",
                 &[
                     "5:31: `consecutive_errors` can't be 0 | write a value from 1 to 1000",

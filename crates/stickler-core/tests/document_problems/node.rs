@@ -43,6 +43,14 @@ fn node_files_are_checked() {
                 ],
             ),
             (
+                "...dns_servers = [\"ns.internal:53\", \"0.0.0.0:53\", \"10.0.0.2:53\", \"10.0.0.2:53\"]",
+                &[
+                    "7:16: `dns_servers` is not an IP address with a port: \"ns.internal:53\" | names are not looked up here: write the IP address, such as \"10.0.0.11:8080\"",
+                    "7:34: nobody can connect to 0.0.0.0:53 | write the address and port at which others reach it",
+                    "7:63: the server 10.0.0.2:53 is already on line 7 | change or remove one of the two",
+                ],
+            ),
+            (
                 "peer_address = \"10.0.0.1:7600\"",
                 &[
                     "4:16: `peer_address` 10.0.0.1:7600 is beyond loopback, and peers are not authenticated yet: whoever reaches it can change the cluster | add insecure_peers = true where only the other nodes reach this address, or use 127.0.0.1",
@@ -94,7 +102,7 @@ fn node_files_are_checked() {
             (
                 "...joins = 2",
                 &[
-                    "7:1: unknown key \"joins\" in the node file | the keys are version, id, data_directory, peer_address, admin, status_address, insecure_peers, workers, secrets_key_file, member, listener_addresses",
+                    "7:1: unknown key \"joins\" in the node file | the keys are version, id, data_directory, peer_address, admin, status_address, insecure_peers, workers, secrets_key_file, dns_servers, member, listener_addresses",
                 ],
             ),
             (
