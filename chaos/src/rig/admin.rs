@@ -10,10 +10,11 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    Affinity, ApplyDocumentRequest, Backend, HandOverRequest, Job, ListAffinitiesRequest,
-    ListBackendsRequest, ListJobsRequest, ListKeysRequest, ListSessionsRequest, MoveSessionRequest,
-    RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest,
-    StartJobRequest, StatusReply, StatusRequest, UnbindSessionRequest, UnbindSessionsRequest,
+    AddBackendRequest, Affinity, ApplyDocumentRequest, Backend, HandOverRequest, Job, ListAffinitiesRequest,
+    ListBackendsRequest, ListJobsRequest, ListKeysRequest, ListSessionsRequest, MoveSessionRequest, Removal,
+    RemoveBackendRequest, RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest,
+    ShowDocumentRequest, ShowSessionRequest, StartJobRequest, StatusReply, StatusRequest,
+    UnbindSessionRequest, UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -132,19 +133,55 @@ impl Admin {
 
     /// Makes this text the cluster document. Doing it again changes nothing.
     pub(crate) async fn apply(&mut self, text: &str) -> Result<(), AdminError> {
+        self.apply_removing(text, None).await.map(drop)
+    }
+
+    /// The same; backends that it names no more leave, with their sessions staying for so long at the most. The log
+    /// index of the change; none when nothing had to change.
+    pub(crate) async fn apply_removing(
+        &mut self,
+        text: &str,
+        deadline: Option<Duration>,
+    ) -> Result<Option<u64>, AdminError> {
         let shown = self.client.show_document(within(TIMEOUT, ShowDocumentRequest {})).await;
         let shown = shown.map_err(|status| self.error(&status))?.into_inner();
         if shown.text == text {
-            return Ok(());
+            return Ok(None);
         }
         let request = ApplyDocumentRequest {
             text: text.to_owned(),
             file_name: "cluster.toml".to_owned(),
             expected_revision: shown.revision,
-            removal: None,
+            removal: deadline.map(leaving_within),
         };
-        self.client.apply_document(within(TIMEOUT, request)).await.map_err(|status| self.error(&status))?;
-        Ok(())
+        let reply = self.client.apply_document(within(TIMEOUT, request)).await;
+        reply.map(|reply| Some(reply.into_inner().index)).map_err(|status| self.error(&status))
+    }
+
+    /// Adds a backend to this pool. The log index of that.
+    pub(crate) async fn add_backend(
+        &mut self,
+        pool: &str,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<u64, AdminError> {
+        let (pool, name, address) = (pool.to_owned(), name.to_owned(), address.to_string());
+        let request = AddBackendRequest { pool, name, address, ..AddBackendRequest::default() };
+        let reply = self.client.add_backend(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
+    }
+
+    /// Has a backend leave this pool, with its sessions staying for so long at the most. The log index of that.
+    pub(crate) async fn remove_backend(
+        &mut self,
+        pool: &str,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<u64, AdminError> {
+        let (pool, name) = (pool.to_owned(), name.to_owned());
+        let request = RemoveBackendRequest { pool, name, removal: Some(leaving_within(deadline)) };
+        let reply = self.client.remove_backend(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
     }
 
     /// Sets the backend of this name ready, to drain (without a deadline), or in maint. The log index of the
@@ -228,7 +265,8 @@ impl Admin {
         reply.map(|reply| reply.into_inner().jobs).map_err(|status| self.error(&status))
     }
 
-    async fn backend(&mut self, name: &str) -> Result<Backend, AdminError> {
+    /// The backend of this name.
+    pub(crate) async fn backend(&mut self, name: &str) -> Result<Backend, AdminError> {
         let backends = self.backends().await?;
         let found = backends.into_iter().find(|backend| backend.name == name);
         found.ok_or_else(|| self.error(&Status::not_found(format!("no backend {name}"))))
@@ -265,6 +303,11 @@ impl Admin {
             message: status.message().to_owned(),
         }
     }
+}
+
+fn leaving_within(deadline: Duration) -> Removal {
+    let drain_milliseconds = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    Removal { force: false, drain_milliseconds: Some(drain_milliseconds) }
 }
 
 fn within<T>(timeout: Duration, message: T) -> tonic::Request<T> {

@@ -1,13 +1,12 @@
 //! A backend: keeps sessions as applications do, says who it is, and reports to the witness by which epoch
 //! each request came.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::backend_process::BackendProcess;
+use super::carts::{Carts, EXPORT, Shelf};
 use crate::identifier::Door;
 use crate::oracle::revealed::CREATED_BY;
 use crate::oracle::witness::Witness;
@@ -56,6 +56,15 @@ enum Serving {
     Apart(BackendProcess),
 }
 
+/// What the backends of one rig have in common.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared {
+    /// Tells the identifiers of one run from those of another.
+    pub run: u64,
+    pub witness: Arc<Witness>,
+    pub shelf: Arc<Shelf>,
+}
+
 /// How a backend that runs goes about its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -81,8 +90,8 @@ struct Application {
     run: u64,
     witness: Arc<Witness>,
     pace: watch::Sender<Pace>,
-    /// How many things are in each cart, in this backend's memory alone.
-    carts: Mutex<HashMap<String, u64>>,
+    /// In this backend's memory alone, until they are exported.
+    carts: Carts,
 }
 
 /// A request with this header puts a thing into the cart of that name; the answer's header [`ITEMS`] says how many
@@ -95,7 +104,8 @@ pub(crate) const ITEMS: &str = "x-items";
 pub(crate) const ANSWER: &str = "x-answer-";
 
 impl Backend {
-    pub(super) fn new(name: String, address: SocketAddr, run: u64, witness: Arc<Witness>) -> Self {
+    pub(super) fn new(name: String, address: SocketAddr, shared: Shared) -> Self {
+        let Shared { run, witness, shelf } = shared;
         let name_header = HeaderValue::from_str(&name).expect("the plan's names are letters and digits");
         let application = Application {
             name: name.clone(),
@@ -104,7 +114,7 @@ impl Backend {
             run,
             witness,
             pace: watch::Sender::default(),
-            carts: Mutex::default(),
+            carts: Carts::beside(shelf),
         };
         Self { name, address, application: Arc::new(application), serving: None, apart: false }
     }
@@ -184,8 +194,11 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
             application.keep_pace().await;
             if request.method() == Method::POST {
                 application.witness.began();
-                if Limited::new(request.body_mut(), LARGEST_BODY).collect().await.is_err() {
+                let Ok(body) = Limited::new(request.body_mut(), LARGEST_BODY).collect().await else {
                     return Ok(status(StatusCode::BAD_REQUEST));
+                };
+                if request.uri().path() == EXPORT {
+                    return Ok(status(application.export(request.headers(), &body.to_bytes())));
                 }
             }
             let answer = application.answer(&request);
@@ -270,12 +283,20 @@ impl Application {
         answer
     }
 
+    /// The hook of jobs that move sessions.
+    fn export(&self, headers: &HeaderMap, told: &[u8]) -> StatusCode {
+        let told: Option<serde_json::Value> = serde_json::from_slice(told).ok();
+        let session = told.as_ref().and_then(|told| told.get("session")?.as_str());
+        let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        let (Some(session), Some(key)) = (session, key) else { return StatusCode::BAD_REQUEST };
+        self.carts.export(session, key);
+        StatusCode::NO_CONTENT
+    }
+
     fn do_as_asked(&self, asked: &HeaderMap, headers: &mut HeaderMap) {
         if let Some(cart) = asked.get(CART).and_then(|cart| cart.to_str().ok()) {
-            let mut carts = self.carts.lock().unwrap_or_else(PoisonError::into_inner);
-            let items = carts.entry(cart.to_owned()).or_insert(0);
-            *items += 1;
-            headers.insert(ITEMS, HeaderValue::from(*items));
+            let session = asked.get("stickler-session").and_then(|session| session.to_str().ok());
+            headers.insert(ITEMS, HeaderValue::from(self.carts.put(cart, session)));
         }
         for (name, value) in asked {
             let wanted = name.as_str().strip_prefix(ANSWER).and_then(|name| name.parse::<HeaderName>().ok());

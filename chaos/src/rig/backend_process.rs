@@ -3,14 +3,12 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::Arc;
 
 use stickler_rt::Outside;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::backend::Backend;
-use crate::oracle::witness::Witness;
+use super::backend::{Backend, Shared};
 
 /// The runner's own command that [`serve`]s.
 pub(crate) const COMMAND: &str = "backend";
@@ -50,7 +48,7 @@ impl BackendProcess {
 
 /// Is the backend of this name, until it is killed. What it sees, nobody is told.
 pub(crate) async fn serve(outside: &Outside, name: String, address: SocketAddr) -> io::Result<()> {
-    let mut backend = Backend::new(name, address, 0, Arc::new(Witness::default()));
+    let mut backend = Backend::new(name, address, Shared::default());
     backend.start(outside).await?;
     writeln!(io::stdout(), "{LISTENING}")?;
     std::future::pending().await

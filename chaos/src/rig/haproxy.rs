@@ -7,15 +7,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 
 use rand::Rng;
 use tokio::process::{Child, Command};
 
-use super::backend::Backend;
+use super::backend::{Backend, Shared};
 use super::client::Client;
 use super::{NODES, RigError, ports};
-use crate::oracle::witness::Witness;
 use crate::scenario::Stage;
 
 /// Where Debian puts it.
@@ -52,7 +50,7 @@ impl Haproxy {
         let mut backends = Vec::new();
         for (number, address) in (1..).zip(ports[NODES * 2..].iter().map(at)) {
             let name = format!("web-{number}");
-            let mut backend = Backend::new(name, address, run, Arc::new(Witness::default()));
+            let mut backend = Backend::new(name, address, Shared { run, ..Shared::default() });
             backend.start(&stage.outside).await?;
             backends.push((backend, address));
         }

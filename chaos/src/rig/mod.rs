@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod backend;
 pub(crate) mod backend_process;
+pub(crate) mod carts;
 pub(crate) mod client;
 pub(crate) mod document;
 pub(crate) mod faults;
@@ -15,6 +16,7 @@ mod node;
 pub(crate) mod plan;
 mod ports;
 pub(crate) mod preload;
+mod replace;
 pub(crate) mod slow_request;
 
 use std::fs;
@@ -32,7 +34,7 @@ use stickler_rt::{Moment, Outside};
 use crate::oracle::witness::Witness;
 use crate::scenario::Stage;
 use admin::{Admin, AdminError, Listed};
-use backend::Backend;
+use backend::{Backend, Shared};
 use client::Client;
 use document::Document;
 use network::link::{Links, source_of};
@@ -138,6 +140,7 @@ pub(crate) struct Rig {
     backends: Vec<Backend>,
     machines: Vec<Machine>,
     network: Network,
+    shared: Shared,
     /// What the backends have seen.
     pub witness: Arc<Witness>,
 }
@@ -216,10 +219,11 @@ impl Rig {
         )?;
         let witness = Arc::new(setting.recorder.clone().map(Witness::recording).unwrap_or_default());
         let run = stage.seed.child("identifiers").rng().random();
+        let shared = Shared { run, witness: Arc::clone(&witness), ..Shared::default() };
         let backends = plan
             .backends
             .iter()
-            .map(|backend| Backend::new(backend.name.clone(), backend.listens, run, Arc::clone(&witness)))
+            .map(|backend| Backend::new(backend.name.clone(), backend.listens, shared.clone()))
             .map(|backend| if setting.backends_apart { backend.apart() } else { backend });
         Ok(Self {
             outside: stage.outside.clone(),
@@ -229,6 +233,7 @@ impl Rig {
             machines,
             network,
             plan,
+            shared,
             witness,
         })
     }

@@ -164,7 +164,7 @@ fn judge_minority(cut: &Cut<'_>, endured: &Endured, report: &mut Report) {
     report.bar(format!("{label}: sessions on {}", cut.name), bound, "some", bound > 0);
     let felt = judge_failures(cut, &endured.seen, report);
     report.bar(format!("{label}: requests that the cut failed"), felt, "some", felt > 0);
-    let not_up = endured.looks.iter().filter(|look| look.health != "up").count();
+    let not_up = endured.looks.iter().filter(|look| look.says != "up").count();
     let what = format!("{label}: of {} looks, those that had it not up", endured.looks.len());
     report.bar(what, not_up, "0", not_up == 0);
     endured.seen.judge(label, report);

@@ -10,7 +10,7 @@ use crate::rig::{Rig, RigError};
 /// How often a job is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Begins a job through this node: its number.
+/// Begins a job through this node, and waits until it has heard of it from the leader: its number.
 pub(super) async fn start(
     rig: &mut Rig,
     asked: usize,
@@ -18,7 +18,9 @@ pub(super) async fn start(
 ) -> Result<u64, ScenarioError> {
     let newest = rig.admin(asked).jobs().await.map_err(RigError::from)?.last().map_or(0, |job| job.id);
     let request = StartJobRequest { expected_job: newest, ..request };
-    Ok(rig.admin(asked).start_job(request).await.map_err(RigError::from)?)
+    let job = rig.admin(asked).start_job(request).await.map_err(RigError::from)?;
+    rig.until("the node knows the job", async |rig| find(rig, asked, job).await.map(drop)).await?;
+    Ok(job)
 }
 
 /// The job, as this node knows it.

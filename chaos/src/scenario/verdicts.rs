@@ -1,8 +1,9 @@
-//! What every node says of one backend, all the while: when its verdict changed, and at which log index.
+//! What every node says of a backend or of a pool, all the while: when that changed, and at which log index.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stickler_proto::admin::Backend;
 use stickler_rt::{Clock, Moment, Shutdown};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,8 +15,33 @@ use crate::rig::{NODES, Rig, RigError};
 /// Pause between two looks at a node.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Longest wait for all nodes to say the same.
+/// Longest wait for all nodes to say the same of a backend.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is looked at, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    /// The name of what is looked at.
+    pub(super) of: String,
+    /// What a node says of it that lists these backends.
+    pub(super) says: fn(&str, &[Backend]) -> String,
+    /// Pause between two looks at a node.
+    pub(super) pause: Duration,
+    /// Longest wait for all nodes to say the same.
+    pub(super) patience: Duration,
+    /// Nodes may be away, and are looked at again.
+    pub(super) nodes_die: bool,
+}
+
+impl Sight {
+    fn health_of(backend: &str) -> Self {
+        let says = |name: &str, backends: &[Backend]| {
+            let found = backends.iter().find(|backend| backend.name == name);
+            found.map_or_else(|| "removed".to_owned(), |backend| backend.health.clone())
+        };
+        Self { of: backend.to_owned(), says, pause: LOOK, patience: PATIENCE, nodes_die: false }
+    }
+}
 
 /// A look at one node.
 #[derive(Clone, Debug)]
@@ -30,13 +56,13 @@ pub(super) struct Look {
     pub(super) after: u64,
     /// The hash of its state by then.
     pub(super) hash: String,
-    /// Its verdict.
-    pub(super) health: String,
+    /// What it says: of a backend its verdict.
+    pub(super) says: String,
 }
 
 /// Looks at all nodes until it is stopped. Dropping this ends it.
 pub(super) struct Watch {
-    backend: String,
+    sight: Sight,
     stop: Shutdown,
     looking: JoinSet<Result<(), AdminError>>,
     coming: mpsc::UnboundedReceiver<Look>,
@@ -44,27 +70,33 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Watches the verdict on a backend.
     pub(super) fn start(rig: &mut Rig, clock: &Clock, backend: &str) -> Self {
+        Self::start_at(rig, clock, Sight::health_of(backend))
+    }
+
+    /// Watches something else.
+    pub(super) fn start_at(rig: &mut Rig, clock: &Clock, sight: Sight) -> Self {
         let stop = Shutdown::new();
         let (looks, coming) = mpsc::unbounded_channel();
         let of_node = |node| Watcher {
             node,
             admin: rig.admin(node).clone(),
             clock: clock.clone(),
-            backend: backend.to_owned(),
+            sight: sight.clone(),
             stop: stop.clone(),
             looks: looks.clone(),
         };
         let looking = (0..NODES).map(of_node).map(Watcher::look_on).collect();
-        Self { backend: backend.to_owned(), stop, looking, coming, looks: Vec::new() }
+        Self { sight, stop, looking, coming, looks: Vec::new() }
     }
 
-    /// Waits until every node says this of the backend: the moment at which the last one was seen to.
-    pub(super) async fn until_all(&mut self, health: &str) -> Result<Moment, ScenarioError> {
+    /// Waits until every node says this: the moment at which the last one was seen to.
+    pub(super) async fn until_all(&mut self, says: &str) -> Result<Moment, ScenarioError> {
         let mut since: BTreeMap<usize, Moment> = BTreeMap::new();
         let all = async {
             while let Some(look) = self.coming.recv().await {
-                if look.health == health {
+                if look.says == says {
                     since.entry(look.node).or_insert(look.ended);
                 } else {
                     since.remove(&look.node);
@@ -76,11 +108,16 @@ impl Watch {
             }
             None
         };
-        let never = || {
-            let what = format!("{} was not {health} on all nodes within {PATIENCE:?}", self.backend);
-            ScenarioError::Scene(what)
-        };
-        tokio::time::timeout(PATIENCE, all).await.ok().flatten().ok_or_else(never)
+        let all = tokio::time::timeout(self.sight.patience, all).await;
+        all.ok().flatten().ok_or_else(|| self.never(says))
+    }
+
+    fn never(&self, says: &str) -> ScenarioError {
+        let Sight { of, patience, .. } = &self.sight;
+        let last = self.looks.iter().rev().take(NODES);
+        let last: Vec<_> = last.map(|look| format!("node {}: {}", look.node + 1, look.says)).collect();
+        let last = last.join("; ");
+        ScenarioError::Scene(format!("{of} was not {says} on all nodes within {patience:?}; last: {last}"))
     }
 
     /// All that was seen, in the order of each node.
@@ -100,39 +137,52 @@ struct Watcher {
     node: usize,
     admin: Admin,
     clock: Clock,
-    backend: String,
+    sight: Sight,
     stop: Shutdown,
     looks: mpsc::UnboundedSender<Look>,
 }
 
 impl Watcher {
     async fn look_on(mut self) -> Result<(), AdminError> {
-        let mut before = self.admin.status().await?.applied_index;
+        let mut before = None;
         while !self.stop.is_triggered() {
-            let backends = self.admin.backends().await?;
-            let ended = self.clock.now();
-            let status = self.admin.status().await?;
-            let found = backends.into_iter().find(|backend| backend.name == self.backend);
-            let health = found.map_or_else(|| "removed".to_owned(), |backend| backend.health);
-            let (node, after, hash) = (self.node, status.applied_index, status.state_hash);
-            // Nobody looks any more when the run is over.
-            let _ended = self.looks.send(Look { node, ended, before, after, hash, health });
-            before = after;
-            tokio::time::sleep(LOOK).await;
+            match self.look(before).await {
+                Ok(look) => {
+                    before = Some(look.after);
+                    // Nobody looks any more when the run is over.
+                    let _ended = self.looks.send(look);
+                }
+                Err(_away) if self.sight.nodes_die => before = None,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(self.sight.pause).await;
         }
         Ok(())
     }
+
+    async fn look(&mut self, before: Option<u64>) -> Result<Look, AdminError> {
+        let before = match before {
+            Some(before) => before,
+            None => self.admin.status().await?.applied_index,
+        };
+        let backends = self.admin.backends().await?;
+        let ended = self.clock.now();
+        let status = self.admin.status().await?;
+        let says = (self.sight.says)(&self.sight.of, &backends);
+        let (node, after, hash) = (self.node, status.applied_index, status.state_hash);
+        Ok(Look { node, ended, before, after, hash, says })
+    }
 }
 
-/// Between which log indexes the verdict became this on all nodes: above the first and up to the second, if that can have
+/// Between which log indexes all nodes came to say this: above the first and up to the second, if that can have
 /// been one index on all of them; otherwise what each node says.
-pub(super) fn one_index(looks: &[Look], health: &str) -> Result<(u64, u64), String> {
+pub(super) fn one_index(looks: &[Look], says: &str) -> Result<(u64, u64), String> {
     let mut between = Vec::new();
     for node in 0..NODES {
         let of_node = looks.iter().filter(|look| look.node == node);
         let (mut above, mut up_to) = (None, None);
         for look in of_node {
-            if look.health == health {
+            if look.says == says {
                 up_to = Some(look.after);
                 break;
             }
@@ -167,9 +217,9 @@ pub(super) fn states(looks: &[Look]) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    fn look(node: usize, before: u64, after: u64, health: &str) -> Look {
+    fn look(node: usize, before: u64, after: u64, says: &str) -> Look {
         let hash = format!("state {after}");
-        Look { node, ended: Moment(Duration::ZERO), before, after, hash, health: health.to_owned() }
+        Look { node, ended: Moment(Duration::ZERO), before, after, hash, says: says.to_owned() }
     }
 
     fn changes(places: [(u64, u64); NODES]) -> Vec<Look> {
