@@ -54,7 +54,17 @@ impl Document {
             after_backends: doors.iter().map(of_one).collect(),
         }
     }
+
+    /// The same, where a backend is down only when it refuses, or has not answered for ten seconds and more: one that a
+    /// busy machine keeps waiting stays up.
+    pub(crate) fn with_patient_checks(mut self) -> Self {
+        let patient = "interval = \"3s\"\ntimeout = \"3s\"\nfall = 5";
+        self.before_backends = self.before_backends.replace(CHECK_TIMES, patient);
+        self
+    }
 }
+
+const CHECK_TIMES: &str = "interval = \"500ms\"\ntimeout = \"500ms\"";
 
 const BEHIND_PROXIES: &str = "trusted_proxies = [\"127.0.0.0/8\"]\nclient_address = \"x-forwarded-for\"\n";
 
@@ -166,3 +176,15 @@ path_prefix = "/socket"
 pool = "web"
 affinity = "socket"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patient_checks_take_the_place_of_the_usual_ones() {
+        let (usual, patient) = (Document::shop(), Document::shop().with_patient_checks());
+        assert!(usual.before_backends.contains(CHECK_TIMES));
+        assert!(!patient.before_backends.contains("500ms") && patient.before_backends.contains("fall = 5"));
+    }
+}

@@ -7,6 +7,7 @@ mod backend_dies;
 mod backend_flaps;
 mod clocks;
 mod crawlers;
+mod deploy;
 mod dns;
 mod drain;
 mod elections;
@@ -53,6 +54,7 @@ pub(crate) const ALL: &[Scenario] = &[
     drain::SCENARIO,
     evacuate::SCENARIO,
     rebalance::SCENARIO,
+    deploy::SCENARIO,
     backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
