@@ -85,3 +85,20 @@ async fn metrics(nodes: &TestNodes) -> String {
     let mut browser = stickler_tests::browser::Browser::default();
     browser.get(nodes.status_address(NodeId(1)), "/metrics").await.unwrap().body
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_that_an_alert_goes_by_is_told() {
+    let nodes = start().await;
+    visit(&nodes, 1, 1).await;
+    let metrics = metrics(&nodes).await;
+    let rules = include_str!("../../../deploy/prometheus/alerts.yml");
+    let expressions = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let words = expressions.flat_map(|expression| expression.split(move |character| !is_name(character)));
+    let names: Vec<&str> = words.filter(|word| word.starts_with("stickler_")).collect();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let told = metrics.lines().any(|line| line.split(['{', ' ']).next() == Some(name));
+        assert!(told, "{name}:\n{metrics}");
+    }
+}
