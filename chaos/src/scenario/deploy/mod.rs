@@ -59,7 +59,7 @@ async fn leader(rig: &mut Rig) -> Result<usize, ScenarioError> {
     leads.ok_or_else(|| ScenarioError::Scene("no node leads".to_owned()))
 }
 
-/// The leader is killed, and started again after a while; which node that was.
+/// The node that leads is killed, and started again after a while.
 async fn kill_leader(rig: &mut Rig, leader: usize) -> Result<(), RigError> {
     rig.kill(&[leader]).await?;
     tokio::time::sleep(AWAY).await;

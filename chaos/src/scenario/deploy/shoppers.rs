@@ -117,7 +117,7 @@ impl Shopper {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.tally.end(session);
+        self.tally.end(&session);
     }
 
     fn draw(&mut self, milliseconds: Range<u64>) -> Duration {

@@ -1,6 +1,6 @@
 //! What shoppers were told, and whether they may be told that. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::connections::{Asked, Failure};
 use crate::report::Report;
@@ -61,14 +61,12 @@ impl Session {
 /// What all of them were told.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) requests: usize,
-    pub(super) sessions: usize,
+    requests: usize,
+    sessions: usize,
     /// Sessions whose cart was not what they had put into it.
     lost: usize,
     /// How many sessions have moved so often.
     moves: BTreeMap<usize, usize>,
-    /// Backends that have served them.
-    backends: BTreeSet<String>,
     unserved: usize,
     failures: Vec<Failure>,
     faults: Vec<String>,
@@ -98,11 +96,10 @@ impl Tally {
     }
 
     /// A session is over, or has been followed for long enough.
-    pub(super) fn end(&mut self, session: Session) {
+    pub(super) fn end(&mut self, session: &Session) {
         self.sessions += 1;
         self.lost += usize::from(session.lost);
         *self.moves.entry(session.moves()).or_default() += 1;
-        self.backends.extend(session.places.into_values());
     }
 
     pub(super) fn join(&mut self, other: Self) {
@@ -112,7 +109,6 @@ impl Tally {
         for (moves, sessions) in other.moves {
             *self.moves.entry(moves).or_default() += sessions;
         }
-        self.backends.extend(other.backends);
         self.unserved += other.unserved;
         self.failures.extend(other.failures);
         self.more_faults += other.more_faults;
@@ -148,14 +144,13 @@ impl Tally {
             self.failures.iter().partition(|failure| failure.node == killed);
         let (leaderless, failed): (Vec<_>, Vec<_>) =
             at_others.into_iter().partition(|failure| failure.for_want_of_a_leader);
-        let elsewhere = "did not serve and another one did";
-        report.figure(format!("{label}: requests that the killed node {elsewhere}"), at_killed.len());
+        report.figure(format!("{label}: requests that the killed node did not serve"), at_killed.len());
         report.figure(
-            format!("{label}: requests that another node {elsewhere}, without a leader"),
+            format!("{label}: requests that another node did not serve for want of a leader"),
             leaderless.len(),
         );
         report.bar(
-            format!("{label}: requests that another node {elsewhere}, for anything else"),
+            format!("{label}: requests that another node did not serve for another reason"),
             failed.len(),
             "0",
             failed.is_empty(),
@@ -165,5 +160,55 @@ impl Tally {
         report.faults(failed.take(KEPT).map(|failed| format!("{label}: {failed}")));
         report.faults(self.faults.iter().map(|fault| format!("{label}: {fault}")));
         report.faults((self.more_faults > 0).then(|| format!("{label}: {} more", self.more_faults)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(backend: &str, epoch: u64, items: u64) -> Asked {
+        let answer = Answer { backend: backend.to_owned(), epoch: Some(epoch), ..Answer::default() };
+        Asked { served: Some((answer, items)), failures: Vec::new() }
+    }
+
+    fn broken(mut asked: Asked) -> Asked {
+        let how = "no answer".to_owned();
+        asked.failures.push(Failure { node: 0, how, may_be_done: true, for_want_of_a_leader: false });
+        asked
+    }
+
+    /// Whether it is fine that a session with one thing at `a` by epoch 7 is told this.
+    fn held(asked: Asked, leaving: bool, moves: usize) -> bool {
+        let (mut session, mut tally) = (Session::called("s".to_owned()), Tally::default());
+        tally.take(&mut session, answered("a", 7, 1), false);
+        tally.take(&mut session, asked, leaving);
+        tally.end(&session);
+        let mut report = Report::default();
+        tally.judge("test", moves, 0, &mut report);
+        report.held()
+    }
+
+    #[test]
+    fn a_cart_has_all_that_was_put_in_wherever_the_session_is() {
+        assert!(held(answered("a", 7, 2), false, 0));
+        assert!(held(answered("b", 8, 2), false, 1));
+        assert!(!held(answered("b", 8, 1), false, 1), "lost");
+        assert!(!held(answered("a", 7, 3), false, 0), "somebody else's");
+        assert!(!held(answered("b", 7, 2), false, 0), "one epoch at two backends");
+        assert!(!held(answered("a", 6, 2), false, 1), "an older epoch");
+        assert!(!held(answered("b", 8, 2), false, 0), "moved");
+        assert!(!held(Asked { served: None, failures: Vec::new() }, false, 0), "not served");
+    }
+
+    #[test]
+    fn what_a_killed_node_may_have_done_is_no_fault() {
+        for items in [2, 3] {
+            assert!(held(broken(answered("a", 7, items)), false, 0));
+        }
+        assert!(!held(broken(answered("a", 7, 1)), false, 0));
+        // The session may have ended, and another one have begun.
+        assert!(held(broken(answered("b", 8, 1)), true, 0));
+        assert!(!held(answered("b", 8, 1), true, 0));
     }
 }
