@@ -2,8 +2,9 @@
 //! operators, on turmoil's network, driven from one seed.
 //!
 //! Everything that a run draws (the plan, delays, clients' choices, keys) comes from its seed. Nothing here
-//! looks at a real clock. A run has a process of its own, and a thread of its own in that: tokio orders some
-//! things by numbers that it counts up in the whole process.
+//! looks at a real clock, and libraries that do find one that stands still (standing_clock.c). A run has a
+//! process of its own, and a thread of its own in that: tokio orders some things by numbers that it counts up
+//! in the whole process.
 //!
 //! What goes wrong is data, drawn before the run begins: [`plan`]. Nodes are killed, lose power (one, all at
 //! the worst moment; what was not synced is lost or torn), stand still with full buffers, are cut off (from

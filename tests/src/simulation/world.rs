@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use stickler_core::deliberate::Fault;
 use stickler_core::ids::NodeId;
-use stickler_rt::{NameTable, Seed};
+use stickler_rt::{Clock, NameTable, Seed, wall_clock};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use turmoil::Sim;
@@ -79,6 +79,9 @@ impl Setting {
 /// Longest run in real time: something that waits for itself never lets virtual time go on.
 const LONGEST: Duration = Duration::from_secs(180);
 
+/// Where the machine's clock stands in runs, in seconds since 1970: see standing_clock.c, which knows their threads by name.
+const STANDS_AT: Duration = Duration::from_secs(1_767_225_600);
+
 /// Runs a seed, on a thread of its own, which is left behind when the run does not end.
 ///
 /// # Panics
@@ -117,6 +120,8 @@ struct World<'a> {
 
 fn simulate(setting: &Setting) -> Run {
     panics::watch();
+    let reads = wall_clock(&Clock::start());
+    assert_eq!(reads, SystemTime::UNIX_EPOCH + STANDS_AT, "a run would see the machine's clock");
     #[cfg(feature = "deliberate-faults")]
     if let Some(fault) = setting.fault {
         stickler_core::deliberate::switch_on(fault);
