@@ -42,7 +42,15 @@ impl NameServer {
 
     /// The services of a name from now on: hosts with their ports.
     pub fn services(&self, name: &str, hosts: &[(&str, u16)]) {
-        let service = |(host, port): &(&str, u16)| RData::SRV(SRV::new(0, 10, *port, name_of(host)));
+        let hosts: Vec<_> = hosts.iter().map(|(host, port)| (0, *host, *port)).collect();
+        self.services_by_priority(name, &hosts);
+    }
+
+    /// The same, each with its priority before it.
+    pub fn services_by_priority(&self, name: &str, hosts: &[(u16, &str, u16)]) {
+        let service = |(priority, host, port): &(u16, &str, u16)| {
+            RData::SRV(SRV::new(*priority, 10, *port, name_of(host)))
+        };
         self.set(name, hosts.iter().map(service).collect());
     }
 

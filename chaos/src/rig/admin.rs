@@ -123,6 +123,13 @@ impl Admin {
         reply.map(|reply| reply.into_inner().backends).map_err(|status| self.error(&status))
     }
 
+    /// For each backend the nodes that have ejected it, of those nodes that this one hears.
+    pub(crate) async fn ejections(&mut self) -> Result<Vec<(String, Vec<u64>)>, AdminError> {
+        let reply = self.client.list_backends(within(TIMEOUT, ListBackendsRequest { all_nodes: true })).await;
+        let backends = reply.map_err(|status| self.error(&status))?.into_inner().backends;
+        Ok(backends.into_iter().map(|backend| (backend.name, backend.ejected_by)).collect())
+    }
+
     /// The affinity of this name, with what this node's replica counts of it.
     pub(crate) async fn affinity(&mut self, name: &str) -> Result<Affinity, AdminError> {
         let reply = self.client.list_affinities(within(TIMEOUT, ListAffinitiesRequest {})).await;

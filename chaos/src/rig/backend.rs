@@ -1,8 +1,6 @@
 //! A backend: keeps sessions as applications do, says who it is, and reports to the witness by which epoch
 //! each request came.
 
-use std::convert::Infallible;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::backend_process::BackendProcess;
 use super::carts::{Carts, EXPORT, Shelf};
+use super::occupancy::Occupancy;
 use crate::identifier::Door;
 use crate::oracle::revealed::CREATED_BY;
 use crate::oracle::witness::Witness;
@@ -77,6 +76,10 @@ pub(crate) enum Pace {
     Slow(Duration),
     /// It answers as usual, and says of itself that it is not well.
     Unwell,
+    /// It says of itself that it is well, and answers everybody else with 500.
+    Failing,
+    /// It says of itself that it is well, and ends everybody else's connection instead of an answer.
+    BreakingOff,
 }
 
 #[derive(Debug)]
@@ -92,8 +95,11 @@ struct Application {
     pace: watch::Sender<Pace>,
     /// In this backend's memory alone, until they are exported.
     carts: Carts,
+    occupancy: Occupancy,
 }
 
+/// Where checks ask.
+const HEALTH: &str = "/health";
 /// A request with this header puts a thing into the cart of that name; the answer's header [`ITEMS`] says how many
 /// there are now.
 pub(crate) const CART: &str = "x-cart";
@@ -115,6 +121,7 @@ impl Backend {
             witness,
             pace: watch::Sender::default(),
             carts: Carts::beside(shelf),
+            occupancy: Occupancy::default(),
         };
         Self { name, address, application: Arc::new(application), serving: None, apart: false }
     }
@@ -151,6 +158,11 @@ impl Backend {
             Some(Serving::Apart(process)) => process.kill().await,
             None => {}
         }
+    }
+
+    /// What it has had to do so far, as long as it is not [`apart`](Self::apart).
+    pub(super) fn occupancy(&self) -> &Occupancy {
+        &self.application.occupancy
     }
 
     /// How it goes about its work from now on.
@@ -191,7 +203,12 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (application, life) = (Arc::clone(&application), life.clone());
         async move {
+            let is_client = request.uri().path() != HEALTH;
+            let _stay = is_client.then(|| application.occupancy.enter());
             application.keep_pace().await;
+            if is_client && application.breaks_off() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             if request.method() == Method::POST {
                 application.witness.began();
                 let Ok(body) = Limited::new(request.body_mut(), LARGEST_BODY).collect().await else {
@@ -203,6 +220,7 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
             }
             let answer = application.answer(&request);
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let application = Arc::clone(&application);
                 tokio::spawn(async move {
                     tokio::select! {
                         biased;
@@ -211,7 +229,7 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
                     }
                 });
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, io::Error>(answer)
         }
     });
     // A connection that breaks concerns the node, which sees it.
@@ -226,6 +244,10 @@ impl Application {
         if let Pace::Slow(delay) = now {
             tokio::time::sleep(delay).await;
         }
+    }
+
+    fn breaks_off(&self) -> bool {
+        *self.pace.borrow() == Pace::BreakingOff
     }
 
     /// A WebSocket whose messages are lines: says who it is, again and again.
@@ -244,7 +266,7 @@ impl Application {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
         answer.headers_mut().insert("x-backend", self.name_header.clone());
-        if request.uri().path() == "/health" {
+        if request.uri().path() == HEALTH {
             if *self.pace.borrow() == Pace::Unwell {
                 *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             }
@@ -263,6 +285,10 @@ impl Application {
                     return answer;
                 }
             }
+        }
+        if *self.pace.borrow() == Pace::Failing {
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return answer;
         }
         let headers = answer.headers_mut();
         self.do_as_asked(request.headers(), headers);

@@ -6,6 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
     pub(super) before_backends: String,
+    /// Further options of each backend.
+    pub(super) of_each_backend: String,
     pub(super) after_backends: String,
 }
 
@@ -38,7 +40,11 @@ impl Document {
     /// The same, where sessions end when they were not used for so many whole seconds.
     pub(crate) fn shop_with(idle_timeout: Duration) -> Self {
         let idle = format!("{}s", idle_timeout.as_secs());
-        Self { before_backends: before_backends(""), after_backends: SHOP.replace("{idle}", &idle) }
+        Self {
+            before_backends: before_backends(""),
+            of_each_backend: String::new(),
+            after_backends: SHOP.replace("{idle}", &idle),
+        }
     }
 
     /// One pool behind these doors. Clients are known by what proxies of this machine say of them.
@@ -51,8 +57,25 @@ impl Document {
         };
         Self {
             before_backends: before_backends(BEHIND_PROXIES),
+            of_each_backend: String::new(),
             after_backends: doors.iter().map(of_one).collect(),
         }
+    }
+
+    /// The same, with further options of the pool and of each of its backends, and further tables of the pool.
+    pub(crate) fn with_pool(mut self, options: &str, of_each_backend: &str, tables: &str) -> Self {
+        let named = format!("{POOL}{options}\n");
+        self.before_backends = self.before_backends.replacen(POOL, &named, 1) + tables + "\n\n";
+        of_each_backend.clone_into(&mut self.of_each_backend);
+        self
+    }
+
+    /// The same, with a route to the pool that needs no session.
+    pub(crate) fn with_open_route(mut self, path_prefix: &str) -> Self {
+        let route =
+            format!("[[route]]\nname = \"open\"\npath_prefix = \"{path_prefix}\"\npool = \"web\"\n\n");
+        self.after_backends.push_str(&route);
+        self
     }
 
     /// The same, where a backend is down only when it refuses, or has not answered for ten seconds and more: one that a
@@ -63,6 +86,8 @@ impl Document {
         self
     }
 }
+
+const POOL: &str = "[[pool]]\nname = \"web\"\n";
 
 const CHECK_TIMES: &str = "interval = \"500ms\"\ntimeout = \"500ms\"";
 
@@ -180,6 +205,15 @@ affinity = "socket"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_pool_is_given_beside_stands_in_its_tables() {
+        let document =
+            Document::shop().with_pool("max_queue = 7", "max_requests = 3", "[pool.ejection]\ntime = \"2s\"");
+        let before = &document.before_backends;
+        assert!(before.contains("[[pool]]\nname = \"web\"\nmax_queue = 7\n\n[pool.check]"), "{before}");
+        assert!(before.ends_with("[pool.ejection]\ntime = \"2s\"\n\n"), "{before}");
+    }
 
     #[test]
     fn patient_checks_take_the_place_of_the_usual_ones() {

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use super::admin::Admin;
 use super::backend::Pace;
 use super::network::{Condition, End, Network};
+use super::occupancy::Occupancy;
 use super::preload::Control;
 use super::{Rig, RigError};
 
@@ -117,6 +118,11 @@ impl Rig {
         self.backends[index].start(&self.outside).await?;
         self.network.open(End::Backend(index));
         Ok(())
+    }
+
+    /// What a backend has had to do so far.
+    pub(crate) fn occupancy(&self, index: usize) -> &Occupancy {
+        self.backends[index].occupancy()
     }
 
     /// How a backend goes about its work from now on.

@@ -13,6 +13,7 @@ pub(crate) mod home;
 pub(crate) mod names;
 pub(crate) mod network;
 mod node;
+pub(crate) mod occupancy;
 pub(crate) mod plan;
 mod ports;
 pub(crate) mod preload;

@@ -149,7 +149,9 @@ impl Plan {
     pub(super) fn cluster_text(&self, document: &Document, in_pool: usize) -> String {
         let mut text = document.before_backends.clone();
         for BackendPlan { name, address, .. } in self.backends.iter().take(in_pool) {
-            let _ = write!(text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n\n");
+            let further = &document.of_each_backend;
+            let _ =
+                write!(text, "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n{further}\n\n");
         }
         text.push_str(&document.after_backends);
         text

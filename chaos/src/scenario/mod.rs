@@ -1,10 +1,12 @@
 //! What is done to a cluster, and what it must do then: one file each, all of them in one table.
 
+mod absence;
 mod away;
 mod away_snapshot;
 mod backend_cut;
 mod backend_dies;
 mod backend_flaps;
+mod brownout;
 mod clocks;
 mod crawlers;
 mod deploy;
@@ -18,6 +20,7 @@ mod jobs;
 mod kill_all;
 mod limits;
 mod mixed;
+mod overload;
 mod places;
 mod race;
 mod race_methods;
@@ -27,6 +30,7 @@ mod routing;
 mod steady;
 mod users;
 mod verdicts;
+mod visits;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +62,8 @@ pub(crate) const ALL: &[Scenario] = &[
     backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
+    brownout::SCENARIO,
+    overload::SCENARIO,
     fencing::SCENARIO,
     dns::SCENARIO,
     mixed::SCENARIO,

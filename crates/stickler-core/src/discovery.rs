@@ -3,6 +3,7 @@
 //! What a backend is called must say the same every time, whatever else is in the answer: a name with another address is
 //! another backend.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::document::cluster::{Discovery, DnsRecord};
 
 /// The most backends that one name leads to; of more, the first by their names. The answer is somebody else's.
 pub const MOST_DISCOVERED: usize = 256;
+
+/// The most pools of a document that have a name. All that their names lead to is one part of each snapshot.
+pub const MOST_NAMES: usize = 16;
 
 /// Longest name of a backend, in bytes, as in the document.
 const LONGEST_NAME: usize = 63;
@@ -63,7 +67,9 @@ pub fn backends(discovery: &Discovery, answer: &Answer) -> Vec<DiscoveredBackend
     };
     found.retain(|backend| !backend.address.ip().is_unspecified() && backend.address.port() != 0);
     found.sort();
-    found.dedup_by(|later, earlier| later.name == earlier.name || later.address == earlier.address);
+    // One machine is one backend, by the first of its names, whatever else is in the answer.
+    let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    found.retain(|backend| addresses.insert(backend.address) && names.insert(backend.name.clone()));
     found.truncate(MOST_DISCOVERED);
     found
 }
@@ -170,6 +176,20 @@ mod tests {
             named(DnsRecord::Srv, &answer),
             [of("other-example-80", 80, 1000), of("web-0-9000", 9000, 500), of("web-0-9001", 9001, 1)]
         );
+    }
+
+    #[test]
+    fn one_machine_under_two_names_is_one_backend_whatever_stands_between_them() {
+        let at = |target: &str, last: u8| Service {
+            address: [10, 0, 0, last].into(),
+            ..service(target, 80, 0, 1)
+        };
+        let names = |services: Vec<Service>| {
+            let found = backends(&by(DnsRecord::Srv), &Answer::Services(services));
+            found.into_iter().map(|backend| backend.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(vec![at("a", 7), at("b", 8), at("c", 7)]), ["a-80", "b-80"]);
+        assert_eq!(names(vec![at("a", 7), at("c", 7)]), ["a-80"]);
     }
 
     #[test]

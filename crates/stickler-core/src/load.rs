@@ -53,13 +53,14 @@ impl ResponseTimes {
     /// Counts so many responses in a bucket.
     pub fn add(&mut self, bucket: u8, count: u64) {
         if count > 0 {
-            *self.counts.entry(bucket).or_default() += count;
+            let counted = self.counts.entry(bucket).or_default();
+            *counted = counted.saturating_add(count);
         }
     }
 
-    /// Counts in what another node has counted.
+    /// Counts in what another node has counted, as far as there are such times.
     pub fn merge(&mut self, other: &Self) {
-        for (bucket, count) in &other.counts {
+        for (bucket, count) in other.counts.iter().filter(|(bucket, _)| usize::from(**bucket) < BUCKETS) {
             self.add(*bucket, *count);
         }
     }
@@ -67,7 +68,7 @@ impl ResponseTimes {
     /// How many responses.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().fold(0, |sum: u64, count| sum.saturating_add(*count))
     }
 
     /// The time within which so many of a thousand responses came, a fifth too long at most; `None` without any.
@@ -93,6 +94,16 @@ mod tests {
         assert_eq!(usize::from(bucket(Duration::from_secs(24 * 3600))), BUCKETS - 1);
         assert_eq!(bucket(Duration::ZERO), 0);
         assert_eq!(ResponseTimes::default().within(500), None);
+    }
+
+    #[test]
+    fn what_another_node_can_not_have_measured_is_not_counted() {
+        let mut times = ResponseTimes::default();
+        let other = ResponseTimes { counts: BTreeMap::from([(3, u64::MAX), (200, 5), (u8::MAX, 1)]) };
+        times.merge(&other);
+        times.merge(&other);
+        assert_eq!(times.count(), u64::MAX);
+        assert_eq!(times.within(1000), Some(end_of(3)));
     }
 
     proptest! {

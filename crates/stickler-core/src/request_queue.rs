@@ -31,6 +31,15 @@ pub struct Position {
     number: u64,
 }
 
+/// A request that waits from now on.
+#[derive(Debug)]
+pub struct Queued<T> {
+    /// Its position.
+    pub position: Position,
+    /// One that waited before, and does no longer.
+    pub gives_way: Option<T>,
+}
+
 impl<T> Default for RequestQueue<T> {
     fn default() -> Self {
         Self { in_flight: 0, most: u32::MAX, bound: VecDeque::new(), others: VecDeque::new(), next: 0 }
@@ -56,15 +65,22 @@ impl<T> RequestQueue<T> {
         self.in_flight >= self.most || self.waiting() > 0
     }
 
-    /// Puts a request at the end of its lane; `None` when `longest` wait already.
-    pub fn wait(&mut self, lane: Lane, longest: usize, how_called: T) -> Option<Position> {
+    /// Puts a request at the end of its lane; `None` when `longest` wait already. Then one of a bound session takes the place
+    /// of the other that came last, as long as there is one: a crowd that fills the queue must not keep out those who can't
+    /// go elsewhere.
+    pub fn wait(&mut self, lane: Lane, longest: usize, how_called: T) -> Option<Queued<T>> {
+        let mut gives_way = None;
         if self.waiting() >= longest {
-            return None;
+            if lane == Lane::Other {
+                return None;
+            }
+            let (_, last) = self.others.pop_back()?;
+            gives_way = Some(last);
         }
         let number = self.next;
         self.next += 1;
         self.line(lane).push_back((number, how_called));
-        Some(Position { lane, number })
+        Some(Queued { position: Position { lane, number }, gives_way })
     }
 
     /// Takes up the next one that waits, if there is room for it.

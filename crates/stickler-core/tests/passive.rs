@@ -141,8 +141,17 @@ proptest! {
                     prop_assert!(in_flight >= most || !waiting.is_empty());
                     let lane = if bound { Lane::Bound } else { Lane::Other };
                     match queue.wait(lane, longest, name) {
-                        Some(position) => waiting.push_back((bound, name, position)),
-                        None => prop_assert_eq!(waiting.len(), longest),
+                        Some(queued) => {
+                            let full = waiting.len() == longest;
+                            let last = waiting.iter().rposition(|(bound, ..)| full && !bound);
+                            let last = last.and_then(|last| waiting.remove(last)).map(|(_, name, _)| name);
+                            prop_assert_eq!((queued.gives_way, full && !bound), (last, false));
+                            waiting.push_back((bound, name, queued.position));
+                        }
+                        None => {
+                            prop_assert_eq!(waiting.len(), longest);
+                            prop_assert!(!bound || waiting.iter().all(|(bound, ..)| *bound));
+                        }
                     }
                 }
                 // One is over.

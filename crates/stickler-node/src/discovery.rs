@@ -13,11 +13,12 @@ use stickler_core::deliberate::{self, Fault};
 use stickler_core::discovery::{Answer, DiscoveredBackend, MOST_DISCOVERED, Service, backends};
 use stickler_core::document::cluster::{Discovery, DnsRecord};
 use stickler_core::ids::{PoolId, Revision};
-use stickler_core::lease::Footing;
 use stickler_core::state::{Catalog, Command, Discover, Discovered};
 use stickler_raft::{Cluster, Persistence};
 use stickler_rt::{Family, ResolveError, Resolver, ServiceRecord, Shutdown};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::leading::next_turn;
 
 /// How often is looked at which names are to be asked for.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,13 +39,8 @@ const AT_ONCE: usize = 16;
 /// Looks names up until `shutdown`: each in a task of its own, so that a slow one keeps no other waiting.
 pub(crate) async fn run(cluster: Cluster, shutdown: Shutdown) {
     let mut asking: BTreeMap<PoolId, (Discovery, AbortOnDropHandle<()>)> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.wait() => return,
-            () = tokio::time::sleep(TICK) => {}
-        }
-        if !cluster.leads() || cluster.standing().footing != Footing::Leased {
+    while let Some(leads) = next_turn(&cluster, &shutdown, TICK).await {
+        if !leads {
             asking.clear();
             continue;
         }
@@ -78,8 +74,12 @@ async fn ask_again_and_again(cluster: Cluster, pool: PoolId, discovery: Discover
         let soon = match answer {
             Ok((answer, ttl)) => {
                 failing = false;
-                take_in(&cluster, pool, &known, backends(&discovery, &answer)).await;
-                ttl.clamp(SOONEST, LATEST)
+                match take_in(&cluster, pool, &known, backends(&discovery, &answer)).await {
+                    TakenIn::AsBefore => ttl.clamp(SOONEST, LATEST),
+                    // Asked again, it is as before, unless somebody was faster.
+                    TakenIn::Proposed => SOONEST,
+                    TakenIn::Failed => AFTER_FAILURE,
+                }
             }
             Err(_) if deliberate::active(Fault::EmptyPoolByName) => {
                 propose(&cluster, Discover { pool, expected: known.revision, backends: Vec::new() }).await;
@@ -97,23 +97,38 @@ async fn ask_again_and_again(cluster: Cluster, pool: PoolId, discovery: Discover
     }
 }
 
+/// What became of an answer.
+enum TakenIn {
+    /// It says what is known.
+    AsBefore,
+    /// It was proposed, and taken unless somebody was faster.
+    Proposed,
+    /// It was not committed.
+    Failed,
+}
+
 /// Proposes what a name leads to, where that has changed.
-async fn take_in(cluster: &Cluster, pool: PoolId, known: &Discovered, found: Vec<DiscoveredBackend>) {
+async fn take_in(
+    cluster: &Cluster,
+    pool: PoolId,
+    known: &Discovered,
+    found: Vec<DiscoveredBackend>,
+) -> TakenIn {
     if found == known.backends || found.is_empty() {
-        return;
+        return TakenIn::AsBefore;
     }
     let names: Vec<&str> = found.iter().map(|backend| backend.name.as_str()).collect();
     tracing::info!(%pool, ?names, "a name leads to other backends");
-    propose(cluster, Discover { pool, expected: known.revision, backends: found }).await;
+    propose(cluster, Discover { pool, expected: known.revision, backends: found }).await
 }
 
-async fn propose(cluster: &Cluster, discover: Discover) {
+async fn propose(cluster: &Cluster, discover: Discover) -> TakenIn {
     let Revision(revision) = discover.expected;
     // A second attempt is harmless: the revision is a precondition.
     let proposed = cluster.propose(Command::Discover(discover), PATIENCE, Persistence::Retry).await;
-    if let Err(error) = proposed {
-        tracing::warn!(revision, %error, "what a name leads to was not committed; it is looked up again");
-    }
+    let Err(error) = proposed else { return TakenIn::Proposed };
+    tracing::warn!(revision, %error, "what a name leads to was not committed; it is looked up again soon");
+    TakenIn::Failed
 }
 
 /// What a pool's name leads to, and how long that is good for.
@@ -129,7 +144,10 @@ async fn look_up(resolver: &dyn Resolver, discovery: &Discovery) -> Result<(Answ
 
 async fn look_up_services(resolver: &dyn Resolver, name: &str) -> Result<(Answer, Duration), ResolveError> {
     let found = resolver.services(name).await?;
+    // Whether the first ones' hosts have addresses or not: a mistake there must not bring the next ones in.
+    let first = found.records.iter().map(|service| service.priority).min();
     let mut services = found.records;
+    services.retain(|service| Some(service.priority) == first);
     services.sort_by(|one, other| (&one.target, one.port).cmp(&(&other.target, other.port)));
     services.truncate(MOST_DISCOVERED);
     let hosts = stream::iter(services).map(async |service| {
@@ -150,7 +168,11 @@ async fn look_up_services(resolver: &dyn Resolver, name: &str) -> Result<(Answer
         }
     }
     // A host that could not be asked for is not one that has gone.
-    failed.map_or(Ok((Answer::Services(services), ttl)), Err)
+    match failed {
+        Some(error) => Err(error),
+        None if services.is_empty() => Err(ResolveError::NoRecords),
+        None => Ok((Answer::Services(services), ttl)),
+    }
 }
 
 /// The lowest address of a host: of several the same each time, IPv4 first.

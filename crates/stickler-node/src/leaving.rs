@@ -12,6 +12,8 @@ use stickler_core::state::{Catalog, Outcome, RebindOutcome};
 use stickler_raft::{Cluster, Persistence};
 use stickler_rt::{Moment, Shutdown};
 
+use crate::leading::next_turn;
+
 /// Pause between two batches; a slower rate has longer ones.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -27,13 +29,8 @@ const FOUND: usize = 5000;
 /// Moves sessions until `shutdown`.
 pub(crate) async fn run(cluster: Cluster, shutdown: Shutdown) {
     let mut movers: BTreeMap<AffinityId, Mover> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.wait() => return,
-            () = tokio::time::sleep(PAUSE) => {}
-        }
-        let rates = if cluster.leads() { rates(&cluster.view().catalog) } else { BTreeMap::new() };
+    while let Some(leads) = next_turn(&cluster, &shutdown, PAUSE).await {
+        let rates = if leads { rates(&cluster.view().catalog) } else { BTreeMap::new() };
         movers.retain(|affinity, _| rates.contains_key(affinity));
         for (affinity, rate) in rates {
             movers.entry(affinity).or_default().go_on(&cluster, affinity, rate).await;

@@ -7,6 +7,7 @@ mod clients;
 mod discovery;
 mod health_checks;
 mod jobs;
+mod leading;
 mod leaving;
 pub mod metrics;
 mod node;

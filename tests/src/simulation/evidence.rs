@@ -255,14 +255,16 @@ impl Evidence {
         self.overtaken.iter().filter(counts).cloned().collect()
     }
 
-    /// Takes in that a backend has begun another life, and has forgotten what it had by epochs up to this one.
+    /// Takes in that a backend has begun another life, and has forgotten what it had by epochs up to this one; or was taken
+    /// out and is down, and counts as if it had.
     pub fn forgets(&mut self, backend: BackendId, epoch: Epoch) {
         let last = self.forgotten.entry(backend).or_default();
         *last = epoch.max(*last);
     }
 
     /// Whether the shop of this epoch has forgotten its session, which then ends where its affinity says so.
-    fn is_forgotten(&self, session: KeyHash, epoch: Epoch) -> bool {
+    #[must_use]
+    pub fn is_forgotten(&self, session: KeyHash, epoch: Epoch) -> bool {
         let home = self.homes.get(&session).and_then(|homes| homes.get(&epoch));
         home.and_then(|home| self.forgotten.get(home)).is_some_and(|forgotten| epoch <= *forgotten)
     }

@@ -157,13 +157,14 @@ impl Judge {
         let wanted = evidence.renamed.contains(&session)
             || evidence.logouts.contains(&session.key)
             || evidence.unbinds_asked.contains(&(session, ended.epoch));
+        let forgotten = evidence.is_forgotten(session.key, before.epoch);
         drop(contents);
         let (earliest, _) = may_end(before.bound_at, before.last_use, policy);
         if wanted || before.epoch != ended.epoch {
             return;
         }
         let home = view.catalog.backends.get(&before.backend);
-        let lost = home.is_none_or(|home| home.has_forgotten(before.epoch) || home.has_left(view.time));
+        let lost = forgotten || home.is_none_or(|home| home.has_left(view.time));
         if lost && policy.when_down == WhenDown::Reject {
             return self.ledger.count("lost sessions ended");
         }

@@ -145,6 +145,10 @@ impl Observer {
         let mut contents = self.ledger.open();
         for (id, backend) in &view.catalog.backends {
             contents.evidence.forgets(*id, backend.health.forgotten);
+            if backend.leaving.is_some() && backend.health.is_down() {
+                // Nobody waits for it any more.
+                contents.evidence.forgets(*id, view.epoch);
+            }
         }
         for shop in all_shops() {
             let at = contents.evidence.pool_changes.address_of(shop);

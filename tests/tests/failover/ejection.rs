@@ -40,11 +40,12 @@ async fn a_node_gives_nothing_new_to_a_backend_that_answers_it_with_errors_and_b
         }
         go_wrong(&nodes, 2, number, 1).await;
         // The others have seen nothing, and the checks pass.
-        let mut at_first = 0;
-        for new in 2000..2010 {
-            at_first += usize::from(visit(&nodes, 3, new).await.backend() == "web-1");
+        let mut at_first = false;
+        for new in 2000..2060 {
+            // Either one by chance, each time.
+            at_first = at_first || visit(&nodes, 3, new).await.backend() == "web-1";
         }
-        assert!(at_first > 0, "{balance}: it is this node's own view");
+        assert!(at_first, "{balance}: it is this node's own view");
     }
 }
 

@@ -100,6 +100,31 @@ async fn whoever_waits_too_long_or_finds_the_queue_full_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_fills_the_queue_does_not_keep_bound_sessions_out() {
+    let nodes = start(1, 1, "queue_timeout = \"1m\"\nmax_queue = 2").await;
+    visit(&nodes, 1, 7).await;
+    nodes.shops[0].hold();
+    let first = send(&nodes, client(1), "/slow");
+    nodes.shops[0].holds(1).await;
+    let mut crowd = Vec::new();
+    for (count, path) in ["/crowd-1", "/crowd-2"].into_iter().enumerate() {
+        crowd.push(send(&nodes, Browser::default(), path));
+        queued(&nodes, count as u64 + 1).await;
+    }
+    let bound = send(&nodes, client(7), "/bound");
+    let gave_way = crowd.pop().unwrap().await.unwrap();
+    assert_eq!(error(&gave_way), (503, "queue-full"), "the one that came last");
+    let full = send(&nodes, Browser::default(), "/crowd-3").await.unwrap();
+    assert_eq!(error(&full), (503, "queue-full"), "one of the crowd takes nobody's place");
+    nodes.shops[0].release();
+    for reply in [first, bound, crowd.remove(0)] {
+        assert_eq!(reply.await.unwrap().status, StatusCode::OK);
+    }
+    assert_eq!(paths(&nodes), ["/", "/slow", "/bound", "/crowd-1"]);
+    assert_eq!(counted(&nodes, 1, |counters| &counters.queue_full), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_leaves_the_queue_and_one_in_flight_leaves_its_place() {
     let nodes = start(1, 1, "queue_timeout = \"1m\"\nmax_queue = 1").await;
     nodes.shops[0].hold();

@@ -5,7 +5,10 @@ use std::time::Duration;
 use stickler_core::document::check_cluster;
 use stickler_core::ids::NodeId;
 use stickler_core::state::{Cause, MoveReason, Record, Removal};
-use stickler_proto::admin::{self, AddBackendRequest, RemoveBackendRequest, ShowDocumentRequest};
+use stickler_proto::admin::{
+    self, AddBackendRequest, ListBackendsRequest, RemoveBackendRequest, ShowDocumentRequest,
+};
+use stickler_tests::cluster::until;
 use stickler_tests::documents;
 use stickler_tests::log;
 use stickler_tests::nodes::TestNodes;
@@ -13,8 +16,12 @@ use stickler_tests::nodes::TestNodes;
 use super::{begin_at, named, until_all, visit};
 
 async fn start(nodes: u64, shops: usize, pool: &str) -> TestNodes {
+    start_with(nodes, shops, pool, "").await
+}
+
+async fn start_with(nodes: u64, shops: usize, pool: &str, affinity: &str) -> TestNodes {
     log::start();
-    TestNodes::start(nodes, shops, |shops| documents::with_failover(shops, pool, "", "")).await
+    TestNodes::start(nodes, shops, |shops| documents::with_failover(shops, pool, "", affinity)).await
 }
 
 async fn remove(nodes: &TestNodes, name: &str, force: bool) {
@@ -32,7 +39,7 @@ async fn text(nodes: &TestNodes) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_is_taken_out_keeps_its_sessions_gets_no_others_and_goes_with_the_last() {
-    let nodes = start(3, 2, "").await;
+    let nodes = start(3, 2, "response_timeout = \"100ms\"").await;
     let number = begin_at(&nodes, 0, "web-1").await;
     remove(&nodes, "web-1", false).await;
     for other in 300..320 {
@@ -94,6 +101,34 @@ async fn when_its_time_is_over_the_sessions_that_are_left_move_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_backend_that_was_taken_out_and_has_died() {
+    for (affinity, lost) in
+        [("when_down = \"wait\"\nwait_timeout = \"1m\"", false), ("when_down = \"reject\"", true)]
+    {
+        let mut nodes = start_with(3, 2, "", affinity).await;
+        let number = begin_at(&nodes, 0, "web-1").await;
+        remove(&nodes, "web-1", false).await;
+        assert_eq!(visit(&nodes, 3, number).await.backend(), "web-1");
+        nodes.shops[0].kill().await;
+        until_all(&nodes, "it is down", |view| named(view, "web-1").is_some_and(|it| it.health.is_down()))
+            .await;
+        let next = visit(&nodes, 2, number).await;
+        if lost {
+            assert_eq!(
+                (next.status.as_u16(), &next.headers["stickler-error"]),
+                (503, &"session-lost".parse().unwrap())
+            );
+            let anew = until("it begins anew", || async {
+                Some(visit(&nodes, 1, number).await).filter(|reply| reply.status == 200)
+            });
+            assert_eq!(anew.await.backend(), "web-2");
+        } else {
+            assert_eq!(next.backend(), "web-2");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forced_removal_moves_sessions_with_their_next_request() {
     let nodes = start(1, 2, "").await;
     let number = begin_at(&nodes, 0, "web-1").await;
@@ -139,6 +174,26 @@ async fn of_two_operators_who_add_backends_at_the_same_moment_both_are_heard() {
     let text = text(&nodes).await;
     for node in 1..=3 {
         assert!(text.contains(&format!("name = \"web-{}\"", 10 + node)), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_changed_through_a_node_is_seen_through_it_at_once() {
+    let nodes = start(3, 1, "").await;
+    let leader = nodes.leader().await;
+    let follower = nodes.running().map(|(node, _)| node).find(|node| *node != leader).unwrap();
+    let mut admin = nodes.admin(follower).await;
+    for number in 0..30 {
+        let name = format!("web-{}", 10 + number);
+        let request = AddBackendRequest {
+            pool: "shop".to_owned(),
+            name: name.clone(),
+            address: format!("127.0.0.1:{}", 10 + number),
+            ..AddBackendRequest::default()
+        };
+        admin.add_backend(request).await.unwrap();
+        let listed = admin.list_backends(ListBackendsRequest::default()).await.unwrap().into_inner().backends;
+        assert!(listed.iter().any(|backend| backend.name == name), "{name} is not among {listed:?}");
     }
 }
 

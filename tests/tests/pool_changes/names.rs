@@ -87,6 +87,23 @@ async fn a_name_that_leads_nowhere_and_a_server_that_is_silent_take_no_backend_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spares_do_not_come_in_because_the_first_ones_hosts_have_no_addresses_for_a_moment() {
+    let server = NameServer::start().await;
+    let nodes = start(&server).await;
+    let first = [nodes.shops[0].address.port(), nodes.shops[1].address.port()];
+    server.addresses("spare.shop.internal", &[[127, 0, 0, 2].into()]);
+    server.addresses("web.shop.internal", &[]);
+    let web = first.map(|port| (0, "web.shop.internal", port));
+    server.services_by_priority(NAME, &[web[0], web[1], (10, "spare.shop.internal", 8080)]);
+    // Its records are good for a second.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let view = nodes.cluster(NodeId(1)).view();
+    let names: Vec<&str> = view.catalog.backends.values().map(|backend| backend.name.as_str()).collect();
+    assert!(view.catalog.backends.values().all(|backend| backend.takes_new()), "{names:?}");
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_can_not_remove_what_a_name_leads_to() {
     let server = NameServer::start().await;
     let nodes = start(&server).await;

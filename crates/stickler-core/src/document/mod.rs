@@ -16,3 +16,4 @@ mod values;
 mod written;
 
 pub use check::{check_cluster, check_node};
+pub(crate) use written::cluster::MAX_BACKENDS;

@@ -58,15 +58,15 @@ pub(super) fn leave(
         WhenDown::Rebind | WhenDown::Wait { then: AfterWait::Rebind, .. } => true,
         WhenDown::Reject | WhenDown::Redirect(_) | WhenDown::Wait { then: AfterWait::Reject, .. } => false,
     };
-    // What it held is gone for good, and waiting brings nothing back.
-    let lost = matches!(reason, MoveReason::BackendRestarted | MoveReason::BackendRemoved);
+    // What it held is gone, and waiting brings nothing back.
+    let backend = located.binding.backend;
+    let lost = reason == MoveReason::BackendRestarted || is_for_good(view, backend, reason);
     if lost && !moves {
         return match standing.footing {
             Footing::Leased => Step::End { located: *located },
             Footing::Isolated | Footing::CatchingUp => Step::Refuse(Refusal::SessionLost),
         };
     }
-    let backend = located.binding.backend;
     if let Some(step) = stay_away(view, standing, affinity, backend, reason) {
         return step;
     }
@@ -108,8 +108,13 @@ pub fn lets_go(
     (away.is_none() && standing.footing == Footing::Leased).then_some(reason)
 }
 
-/// What a request does whose backend is gone, where its affinity does not let it go to another one, or not yet. One that was
-/// removed does not come back.
+/// Whether a backend does not come back: it was removed, and is gone or down.
+fn is_for_good(view: &View, backend: BackendId, reason: MoveReason) -> bool {
+    let leaves = || view.catalog.backends.get(&backend).is_some_and(|record| record.leaving.is_some());
+    reason == MoveReason::BackendRemoved || (reason == MoveReason::BackendDown && leaves())
+}
+
+/// What a request does whose backend is gone, where its affinity does not let it go to another one, or not yet.
 pub(super) fn stay_away(
     view: &View,
     standing: &Standing,
@@ -118,7 +123,7 @@ pub(super) fn stay_away(
     reason: MoveReason,
 ) -> Option<Step> {
     match &affinity.when_down {
-        _ if reason == MoveReason::BackendRemoved => None,
+        _ if is_for_good(view, backend, reason) => None,
         WhenDown::Rebind => None,
         WhenDown::Reject => Some(Step::Refuse(Refusal::BackendGone)),
         WhenDown::Redirect(_) => Some(Step::Refuse(Refusal::Redirected)),

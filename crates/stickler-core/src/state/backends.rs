@@ -14,14 +14,19 @@ use super::counts::Counts;
 use super::verdict::Health;
 use crate::affinity::mint::own_cookie;
 use crate::deliberate::{self, Fault};
-use crate::discovery::DiscoveredBackend;
+use crate::discovery::{DiscoveredBackend, MOST_DISCOVERED, MOST_NAMES};
+use crate::document::MAX_BACKENDS;
 use crate::document::cluster::{ClusterDocument, Pool};
 use crate::ids::{AffinityId, BackendId, Epoch, PoolId, Revision};
 use crate::time::ClusterTime;
 
-/// The most backends at once, those that leave included: when there would be more, those go at once that have been leaving
-/// for longest.
-const MOST_BACKENDS: usize = 8192;
+/// The most backends at once, those that leave included: as many as documents may name and names may lead to, so that only
+/// leaving ones are ever too many.
+const MOST_BACKENDS: usize = MAX_BACKENDS + MOST_NAMES * MOST_DISCOVERED;
+
+/// How long after a removal the last request that was decided before it may have left its node, and how long what its
+/// response begins may take to be bound.
+const UNDER_WAY: Duration = Duration::from_secs(3);
 
 /// One backend, as the cluster sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,7 +263,9 @@ impl Catalog {
         let discovering = self.pools.iter().zip(&document.pools).filter(|(_, pool)| pool.discovery.is_some());
         let mut before = std::mem::take(&mut self.discovered);
         for (id, _) in discovering {
-            let mut discovered = before.remove(id).unwrap_or_default();
+            // A name that comes anew begins where no question of another name has been.
+            let begun = || Discovered { revision: self.revision, backends: Vec::new() };
+            let mut discovered = before.remove(id).unwrap_or_else(begun);
             discovered.revision = Revision(discovered.revision.0 + 1);
             self.discovered.insert(*id, discovered);
         }
@@ -305,22 +312,41 @@ impl Catalog {
         (BackendId(self.next_id()), named.begun(now))
     }
 
-    /// Backends that are named no more keep their sessions for a while, unless nothing leads to their pool any more.
+    /// Backends that are named no more keep their sessions for a while, unless nothing leads to their pool any more. Those
+    /// that are leaving already go on with that, whatever happens to others.
     fn let_leave(&mut self, old: ByPlace, removal: Removal, now: ClusterTime) {
         for (id, mut record) in old.into_values() {
             let Some(pool) = self.pool(record.pool) else { continue };
-            let stay = match removal {
-                _ if deliberate::active(Fault::RemoveAtOnce) => continue,
-                Removal::Now => continue,
-                Removal::Drain { deadline: Some(milliseconds) } => Duration::from_millis(milliseconds),
-                Removal::Drain { deadline: None } => pool.drain_timeout,
-            };
-            record.leaving.get_or_insert(Leaving { since: now, until: now + stay });
+            if record.leaving.is_none() {
+                let stay = match removal {
+                    _ if deliberate::active(Fault::RemoveAtOnce) => continue,
+                    Removal::Now => continue,
+                    Removal::Drain { deadline: Some(milliseconds) } => Duration::from_millis(milliseconds),
+                    Removal::Drain { deadline: None } => pool.drain_timeout,
+                };
+                record.leaving = Some(Leaving { since: now, until: now + stay });
+            }
             self.backends.insert(id, record);
         }
-        while self.backends.len() > MOST_BACKENDS {
-            let leaves = |(id, record): (&BackendId, &BackendRecord)| Some((record.leaving?.since, *id));
-            let Some((_, longest)) = self.backends.iter().filter_map(leaves).min() else { return };
+        self.keep_within(MOST_BACKENDS);
+    }
+
+    /// Where there are more backends than that, some of those that leave go at once: of the pool that has most of them, the
+    /// one that has been leaving for longest. So a name that leads elsewhere every second costs no other pool anything.
+    fn keep_within(&mut self, most: usize) {
+        let excess = self.backends.len().saturating_sub(most);
+        if excess == 0 {
+            return;
+        }
+        let mut leavers: BTreeMap<PoolId, BTreeSet<(ClusterTime, BackendId)>> = BTreeMap::new();
+        for (id, record) in &self.backends {
+            if let Some(leaving) = record.leaving {
+                leavers.entry(record.pool).or_default().insert((leaving.since, *id));
+            }
+        }
+        for _ in 0..excess {
+            let fullest = leavers.values_mut().max_by_key(|of_pool| of_pool.len());
+            let Some((_, longest)) = fullest.and_then(BTreeSet::pop_first) else { return };
             self.backends.remove(&longest);
         }
     }
@@ -342,8 +368,8 @@ impl Catalog {
         true
     }
 
-    /// The backends whose leave is over: their time is, or nobody is left on them, nor may be brought back by a token
-    /// without a record.
+    /// The backends whose leave is over: their time is, or nobody is left on them, nor can a response that is under way
+    /// begin a session there, or a token without a record bring one back.
     #[must_use]
     pub fn have_left(&self, counts: &Counts, now: ClusterTime) -> BTreeSet<BackendId> {
         let affinities = self.affinities.iter().filter_map(|id| self.affinity(*id));
@@ -351,6 +377,8 @@ impl Catalog {
         let window = windows.max().unwrap_or_default();
         let over = |id: BackendId, record: &BackendRecord| {
             let empty = counts.of_backend(id) == 0;
+            let responses = self.pool(record.pool).map_or(Duration::ZERO, |pool| pool.response_timeout);
+            let window = window.max(responses + UNDER_WAY);
             record
                 .leaving
                 .is_some_and(|leaving| leaving.until <= now || (empty && leaving.since + window <= now))

@@ -450,6 +450,10 @@ fn there_are_at_most_so_many_of_each() {
         shown(many("pool", 5, &backends(1024))),
         ["8:1: more than 4096 backends in all pools together | -"]
     );
+    let named =
+        |index: usize| format!("name = \"p{index}\", dns = {{name = \"p{index}.internal\", port = 80}}");
+    assert!(many("pool", 16, &named).is_ok());
+    assert_eq!(shown(many("pool", 17, &named)), ["20:22: more than 16 pools have a `[pool.dns]` | -"]);
     let route = |index: usize| format!("name = \"r{index}\", path_prefix = \"/{index}\", pool = \"p\"");
     let routes = |count: usize| {
         let entries: Vec<String> = (0..count).map(|index| format!("{{{}}},\n", route(index))).collect();

@@ -119,7 +119,7 @@ fn a_request_by_the_leaders_answer_is_not_sent_after_the_end() {
 }
 
 #[test]
-#[ignore = "larger bounds, for a change of the protocol: takes minutes"]
+#[ignore = "larger bounds, three quarters of a minute: for whoever changes the protocol"]
 fn every_promise_holds_within_larger_bounds() {
     for bounds in [bounds::MOVE_WIDE, bounds::UNBIND_WIDE, bounds::WAIT_WIDE, bounds::ANSWER_WIDE] {
         every_promise_holds(bounds);

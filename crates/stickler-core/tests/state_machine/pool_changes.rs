@@ -85,11 +85,33 @@ fn a_backend_that_the_document_names_no_more_keeps_its_sessions_until_its_time_i
 }
 
 #[test]
-fn a_backend_without_sessions_is_gone_at_once() {
+fn a_backend_without_sessions_is_gone_when_no_response_can_begin_one_there() {
     let mut world = World::new(SHOP);
-    apply(&mut world, smaller(), Removal::Drain { deadline: None });
+    apply(&mut world, smaller(), Removal::Drain { deadline: Some(3_600_000) });
+    let view = world.state.view();
+    let pool = view.catalog.pool(view.catalog.pools[0]).unwrap();
+    world.wait(pool.response_timeout);
+    retire(&mut world);
+    assert!(only(&world, "shop-1").1.leaving.is_some());
+    // And for what that begins to be bound.
+    world.wait(Duration::from_secs(3));
     retire(&mut world);
     assert_eq!(called(&world, "shop-1"), []);
+}
+
+#[test]
+fn a_forced_removal_leaves_those_alone_that_were_leaving_before() {
+    let mut world = World::new(SHOP);
+    let (shop_1, _) = only(&world, "shop-1");
+    let binding = bound(&mut world, 1, shop_1);
+    apply(&mut world, smaller(), Removal::Drain { deadline: Some(3_600_000) });
+    let leaving = only(&world, "shop-1").1.leaving;
+    let mut smallest = smaller();
+    smallest.pools[0].backends.clear();
+    apply(&mut world, smallest, Removal::Now);
+    assert_eq!(called(&world, "shop-2"), [], "it was named until now");
+    assert_eq!(only(&world, "shop-1").1.leaving, leaving);
+    assert!(matches!(leave(&mut world, &binding, 1), RebindOutcome::Refused(_)), "it may stay");
 }
 
 #[test]
@@ -199,11 +221,14 @@ proptest! {
                 let empty = count(&applied.before, |_, binding| binding.backend == *id) == 0;
                 let may_go = batch.commands.iter().any(|command| match command {
                     Command::ApplyDocument(apply) => {
-                        apply.removal == Removal::Now || after.pool(gone.pool).is_none()
+                        let forced = apply.removal == Removal::Now && gone.leaving.is_none();
+                        forced || after.pool(gone.pool).is_none()
                     }
-                    Command::Retire(_) => {
-                        gone.leaving.is_some_and(|leaving| empty || leaving.until <= applied.view.time)
-                    }
+                    Command::Retire(_) => gone.leaving.is_some_and(|leaving| {
+                        let now = applied.view.time;
+                        let responses = before.pool(gone.pool).unwrap().response_timeout;
+                        leaving.until <= now || (empty && leaving.since + responses < now)
+                    }),
                     _ => false,
                 });
                 assert!(may_go, "{gone:?} went by {:?}", batch.commands);

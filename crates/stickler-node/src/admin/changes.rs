@@ -21,6 +21,9 @@ use super::sessions::backend_called;
 /// Longest wait for the outcome of a change: several elections long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longest wait until a change that has happened is in this node's own state.
+const UNTIL_APPLIED: Duration = Duration::from_secs(1);
+
 /// Longest message of an error, in bytes: it travels in a header.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
@@ -167,8 +170,13 @@ fn admin_written(request: &SetBackendAdminRequest) -> Result<Admin, Status> {
     }
 }
 
+/// Proposes a change, and waits until this node has applied it: who looks through the same node sees what was changed.
 pub(super) async fn propose(cluster: &Cluster, command: Command) -> Result<(LogIndex, Outcome), Status> {
     let answer = cluster.propose(command, PATIENCE, Persistence::Report).await.map_err(no_answer)?;
+    let mut changes = cluster.changes();
+    let applied = async { while cluster.view().applied < answer.index && changes.changed().await.is_ok() {} };
+    // It has happened, whether this node hears of it or not.
+    let _ = tokio::time::timeout(UNTIL_APPLIED, applied).await;
     Ok((answer.index, answer.outcome))
 }
 

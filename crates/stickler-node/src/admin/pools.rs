@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use stickler_core::document::check_cluster;
 use stickler_core::document::edit::{self, EditError, NewBackend};
@@ -18,9 +17,6 @@ use super::connection::Caller;
 
 /// How often a change is made anew because somebody else was faster.
 const ATTEMPTS: usize = 5;
-
-/// Pause before that, in which this node learns what the other one did.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Adds a backend.
 pub(super) async fn add_backend(
@@ -96,7 +92,6 @@ async fn edited(
         let apply = ApplyDocument { document, expected: catalog.revision, removal };
         let answer = propose(&cluster, Command::ApplyDocument(Box::new(apply))).await?;
         if matches!(answer.1, Outcome::Admin(AdminOutcome::Changed(_))) {
-            tokio::time::sleep(PAUSE).await;
             continue;
         }
         let (index, revision) = admin_outcome(answer, "the cluster document")?;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::ids::JobId;
-use stickler_core::lease::Footing;
 use stickler_core::state::JobState;
 use stickler_raft::Cluster;
 use stickler_rt::Shutdown;
 
 use at_work::AtWork;
 pub(crate) use candidates::count;
+
+use crate::leading::next_turn;
 
 /// How often the jobs are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,13 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Carries jobs out until `shutdown`.
 pub(crate) async fn run(cluster: Cluster, shutdown: Shutdown) {
     let mut at_work: BTreeMap<JobId, AtWork> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.wait() => return,
-            () = tokio::time::sleep(TICK) => {}
-        }
-        if !cluster.leads() || cluster.standing().footing != Footing::Leased {
+    while let Some(leads) = next_turn(&cluster, &shutdown, TICK).await {
+        if !leads {
             at_work.clear();
             continue;
         }

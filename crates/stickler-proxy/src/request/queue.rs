@@ -6,7 +6,7 @@ use std::time::Duration;
 use papaya::HashMap;
 use stickler_core::deliberate::{self, Fault};
 use stickler_core::ids::BackendId;
-use stickler_core::request_queue::{Lane, Position, RequestQueue};
+use stickler_core::request_queue::{Lane, Position, Queued, RequestQueue};
 use stickler_core::routing::{Ticket, why_gone};
 use stickler_rt::Moment;
 use tokio::sync::oneshot;
@@ -83,8 +83,10 @@ impl Queue {
             return Some(Ok(InFlightPlace { queue: Some(self.clone()) }));
         }
         let (call, called) = oneshot::channel();
-        let position = queue.wait(lane, longest, call)?;
+        let Queued { position, gives_way } = queue.wait(lane, longest, call)?;
         drop(queue);
+        // It hears of it by the end of its channel.
+        drop(gives_way);
         // The limit may have been raised.
         self.call();
         Some(Err(Waiting { queue: self.clone(), position, called }))
@@ -145,17 +147,17 @@ impl Router {
         let mut waiting = match self.proxy.queues.of(backend).enter(lane, most, pool.max_queue as usize) {
             Some(Ok(place)) => return Ok(Turn::Taken(Some(place))),
             Some(Err(waiting)) => waiting,
-            None => {
-                ProxyCounters::count(&counters.queue_full);
-                return Err(unavailable("queue-full", "too many requests wait for this backend"));
-            }
+            None => return Err(queue_full(counters)),
         };
         ProxyCounters::count(&counters.queued);
         let clock = &self.proxy.cluster.outside().clock;
         let until = *until.get_or_insert_with(|| clock.now() + pool.queue_timeout);
         let turn = tokio::select! {
             biased;
-            called = &mut waiting.called => called.ok(),
+            called = &mut waiting.called => match called {
+                Ok(place) => Some(place),
+                Err(_gave_way) => return Err(queue_full(counters)),
+            },
             () = self.backend_gone(backend) => None,
             () = clock.sleep_until(until) => {
                 ProxyCounters::count(&counters.queue_timeouts);
@@ -183,6 +185,11 @@ impl Router {
             }
         }
     }
+}
+
+fn queue_full(counters: &ProxyCounters) -> Answer {
+    ProxyCounters::count(&counters.queue_full);
+    unavailable("queue-full", "too many requests wait for this backend")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stickler_proto::admin::Backend;
 
 use super::Target;
-use super::backends::{ChangeOptions, called, change, duration, listed, named};
+use super::backends::{ChangeOptions, called, change, duration, listed, named, note_unheard};
 use crate::failure::Failure;
 use crate::printer::{self, Format};
 
@@ -37,12 +37,20 @@ pub(super) async fn drain(options: &DrainOptions) -> Result<(), Failure> {
 
 /// Tells once a second what is left on a backend that drains or leaves, until nothing is.
 pub(super) async fn watch(target: &Target, name: &str) -> Result<(), Failure> {
+    let watched = named(&target.nodes(), name).await?.id;
+    watch_id(target, name, watched).await
+}
+
+/// The same for one whose id is known, and which may have gone since.
+pub(super) async fn watch_id(target: &Target, name: &str, watched: u64) -> Result<(), Failure> {
     let nodes = target.nodes();
-    let watched = named(&nodes, name).await?.id;
     let mut seen = VecDeque::new();
     loop {
-        let found = listed(&nodes, true).await?.backends.into_iter().find(|backend| backend.id == watched);
-        let Some(backend) = found else { return tell(target, &format!("{name}: removed"), None) };
+        let mut reply = listed(&nodes, true).await?;
+        let place = reply.backends.iter().position(|backend| backend.id == watched);
+        let Some(backend) = place.map(|place| reply.backends.swap_remove(place)) else {
+            return tell(target, &format!("{name}: removed"), None);
+        };
         if backend.admin == "ready" && backend.leave_milliseconds.is_none() {
             return tell(target, &format!("{name}: ready again"), None);
         }
@@ -52,12 +60,15 @@ pub(super) async fn watch(target: &Target, name: &str) -> Result<(), Failure> {
         seen.push_back(backend.sessions);
         let left = Left { estimate: estimate(&backend, &seen), backend };
         tell(target, &left.told(name), Some(&left))?;
-        // One that was removed goes by itself, as soon as no token may bring a session back.
+        // One that was removed goes by itself, as soon as nothing may bring a session back. What a node that was not
+        // heard has in flight is not known.
         if left.backend.sessions + left.backend.in_flight + left.backend.waiting == 0
             && left.backend.leave_milliseconds.is_none()
+            && reply.unheard.is_empty()
         {
             return Ok(());
         }
+        note_unheard(&reply);
         tokio::time::sleep(LOOK).await;
     }
 }

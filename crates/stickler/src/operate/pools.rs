@@ -6,7 +6,7 @@ use stickler_proto::admin::{
 
 use super::Target;
 use super::backends::{backend_name, duration, listed, times};
-use super::drains::watch;
+use super::drains::watch_id;
 use super::jobs::{RebalanceOptions, rebalance};
 use crate::admin_client::Purpose;
 use crate::failure::Failure;
@@ -138,7 +138,13 @@ pub(super) async fn add(options: &AddOptions) -> Result<(), Failure> {
     let adding = nodes.ask(Purpose::Change, async |mut node| {
         node.add_backend(request.clone()).await.map(tonic::Response::into_inner)
     });
-    told(&options.target, &options.backend, "added", &adding.await?)
+    told(&options.target, &options.backend, "added", &adding.await?)?;
+    let added = super::backends::named(&nodes, &options.backend).await?;
+    if added.admin != "ready" {
+        // It was there before, and what operators decided about it still stands.
+        printer::note(&format!("{0} is in {1}: stickler backend ready {0}", options.backend, added.admin));
+    }
+    Ok(())
 }
 
 /// Takes a backend out of its pool.
@@ -159,7 +165,7 @@ pub(super) async fn remove(options: &RemoveOptions) -> Result<(), Failure> {
     let what = if options.force { "removed" } else { "leaves, and keeps its sessions meanwhile" };
     told(&options.target, &options.backend, what, &removing.await?)?;
     match watched {
-        Some(id) => watch(&options.target, &format!("{}#{id}", options.backend)).await,
+        Some(id) => watch_id(&options.target, &format!("{}#{id}", options.backend), id).await,
         None => Ok(()),
     }
 }

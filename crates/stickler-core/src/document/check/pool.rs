@@ -5,6 +5,7 @@ use toml::Spanned;
 use super::cluster::{all, check_reachable};
 use super::method::LONGEST_NAME;
 use super::{DAY, HOUR, MILLISECOND, SECOND, Unique, duration_within, is_token, name, number, or_default};
+use crate::discovery::MOST_NAMES;
 use crate::document::cluster::{Backend, Pool};
 use crate::document::defaults;
 use crate::document::report::{Complaint, Report, quoted};
@@ -12,9 +13,16 @@ use crate::document::written::{self, Written};
 
 pub(super) fn check(report: &Report<'_>, written: &[written::cluster::Pool]) -> Option<Vec<Pool>> {
     let mut names = Unique::new("a pool with the name");
-    let mut backends = 0;
+    let (mut backends, mut discovering) = (0, 0);
     let check = |pool: &written::cluster::Pool| {
         names.add_name(report, &pool.name);
+        if let Some(dns) = &pool.discovery {
+            discovering += 1;
+            if discovering == MOST_NAMES + 1 {
+                let complaint = Complaint::new(format!("more than {MOST_NAMES} pools have a `[pool.dns]`"));
+                report.add(&dns.place, complaint);
+            }
+        }
         let before = backends;
         backends += pool.backends.len();
         let most = written::cluster::MAX_BACKENDS;

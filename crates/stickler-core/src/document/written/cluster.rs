@@ -18,7 +18,7 @@ const MAX_LISTENERS: usize = 64;
 const MAX_TRUSTED_PROXIES: usize = 64;
 const MAX_POOLS: usize = 256;
 /// Of one pool here, of all pools when the document is checked.
-pub(in crate::document) const MAX_BACKENDS: usize = 4096;
+pub(crate) const MAX_BACKENDS: usize = 4096;
 const MAX_AFFINITIES: usize = 64;
 const MAX_ROUTES: usize = 1024;
 const MAX_SPLIT: usize = 16;

@@ -91,8 +91,10 @@ impl Judge<'_> {
         if home == Some(id) {
             let moves = match self.step {
                 Some(Step::Move { reason, .. }) => Some(reason),
-                // It is there, so it was not removed.
-                Some(Step::End { .. }) => Some(MoveReason::BackendRestarted),
+                // It was removed and is down, or else it was started again.
+                Some(Step::End { .. }) => {
+                    Some(why_gone(Some(backend), self.now).unwrap_or(MoveReason::BackendRestarted))
+                }
                 _ => why_gone(Some(backend), self.now),
             };
             return moves.map_or(Part::Home, Part::Gone);
