@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::pool::{expected, judge_changes, sight};
 use super::shoppers::{Manner, Shoppers};
-use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, kill_leader, leader};
+use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, document, kill_leader, leader};
 use crate::report::Report;
 use crate::rig::backend::Backend;
 use crate::rig::document::{Document, Door};
@@ -45,7 +45,7 @@ struct Seen {
 }
 
 pub(super) async fn play(stage: &Stage, label: &str, report: &mut Report) -> Result<(), ScenarioError> {
-    let document = Document::of(&[DOOR]).with_patient_checks();
+    let document = document(&DOOR);
     let setting = Setting { document: document.clone(), ..Setting::plain(BACKENDS) };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let front = Front::of(stage, &rig);

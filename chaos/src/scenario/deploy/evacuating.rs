@@ -7,10 +7,10 @@ use stickler_proto::admin::{Job, StartJobRequest};
 
 use super::pool::{POOL, expected, judge_changes, sight};
 use super::shoppers::{Manner, Shoppers};
-use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, kill_leader};
+use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, document, kill_leader};
 use crate::report::Report;
 use crate::rig::admin::Listed;
-use crate::rig::document::{Document, Door, NEVER_IDLE};
+use crate::rig::document::{Door, NEVER_IDLE};
 use crate::rig::{NODES, Rig, RigError, Setting};
 use crate::scenario::front::Front;
 use crate::scenario::routing::report_witness;
@@ -48,8 +48,7 @@ struct Seen {
 }
 
 pub(super) async fn play(stage: &Stage, label: &str, report: &mut Report) -> Result<(), ScenarioError> {
-    let setting =
-        Setting { document: Document::of(&[DOOR]).with_patient_checks(), ..Setting::plain(BACKENDS) };
+    let setting = Setting { document: document(&DOOR), ..Setting::plain(BACKENDS) };
     let mut rig = Rig::start_with(stage, &setting).await?;
     let front = Front::of(stage, &rig);
     let manner = Manner { path: DOOR.path_prefix, pause: PAUSE, lasts: None };

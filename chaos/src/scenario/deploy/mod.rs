@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Scenario, ScenarioError, Stage};
 use crate::report::Report;
+use crate::rig::document::{Document, Door};
 use crate::rig::{Rig, RigError};
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -50,6 +51,12 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
         evacuating::play(&part, &format!("round {round}, evacuated"), &mut report).await?;
     }
     Ok(report)
+}
+
+/// Backends whose checks are patient, and which are gone soon after their last session: once no response that is under way
+/// can begin another.
+fn document(door: &Door<'_>) -> Document {
+    Document::of(&[*door]).with_patient_checks().with_pool("response_timeout = \"5s\"", "", "")
 }
 
 /// The place of the node that leads, as it says itself. Nodes need not be at rest for it.
