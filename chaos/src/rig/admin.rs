@@ -10,11 +10,11 @@ use hyper_util::rt::TokioIo;
 
 use stickler_proto::admin::admin_client::AdminClient;
 use stickler_proto::admin::{
-    AddBackendRequest, Affinity, ApplyDocumentRequest, Backend, HandOverRequest, Job, ListAffinitiesRequest,
-    ListBackendsRequest, ListJobsRequest, ListKeysRequest, ListSessionsRequest, MoveSessionRequest, Removal,
-    RemoveBackendRequest, RotateKeyRequest, Session, SessionRule, SetBackendAdminRequest,
-    ShowDocumentRequest, ShowSessionRequest, StartJobRequest, StatusReply, StatusRequest,
-    UnbindSessionRequest, UnbindSessionsRequest,
+    AddBackendRequest, Affinity, ApplyDocumentRequest, Backend, ChangeJobRequest, HandOverRequest, Job,
+    ListAffinitiesRequest, ListBackendsRequest, ListJobsRequest, ListKeysRequest, ListSessionsRequest,
+    MoveSessionRequest, Removal, RemoveBackendRequest, RotateKeyRequest, Session, SessionRule,
+    SetBackendAdminRequest, ShowDocumentRequest, ShowSessionRequest, StartJobRequest, StatusReply,
+    StatusRequest, UnbindSessionRequest, UnbindSessionsRequest,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -264,6 +264,15 @@ impl Admin {
     pub(crate) async fn start_job(&mut self, request: StartJobRequest) -> Result<u64, AdminError> {
         let reply = self.client.start_job(within(TIMEOUT, request)).await;
         reply.map(|reply| reply.into_inner().job).map_err(|status| self.error(&status))
+    }
+
+    /// Pauses, resumes or cancels a job, as it is by now.
+    pub(crate) async fn change_job(&mut self, job: u64, change: &str) -> Result<u64, AdminError> {
+        let known = self.jobs().await?.into_iter().find(|known| known.id == job);
+        let known = known.ok_or_else(|| self.error(&Status::not_found(format!("no job {job}"))))?;
+        let request = ChangeJobRequest { job, expected_revision: known.revision, change: change.to_owned() };
+        let reply = self.client.change_job(within(TIMEOUT, request)).await;
+        reply.map(|reply| reply.into_inner().index).map_err(|status| self.error(&status))
     }
 
     /// The jobs that go on, and the last ones that are over.

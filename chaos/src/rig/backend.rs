@@ -96,8 +96,12 @@ struct Application {
     /// In this backend's memory alone, until they are exported.
     carts: Carts,
     occupancy: Occupancy,
+    /// How often it was started.
+    lives: AtomicU64,
 }
 
+/// A header of every answer: which of its lives the backend is in.
+pub(crate) const LIFE: &str = "x-life";
 /// Where checks ask.
 const HEALTH: &str = "/health";
 /// A request with this header puts a thing into the cart of that name; the answer's header [`ITEMS`] says how many
@@ -122,6 +126,7 @@ impl Backend {
             pace: watch::Sender::default(),
             carts: Carts::beside(shelf),
             occupancy: Occupancy::default(),
+            lives: AtomicU64::new(0),
         };
         Self { name, address, application: Arc::new(application), serving: None, apart: false }
     }
@@ -139,6 +144,7 @@ impl Backend {
             return Ok(());
         }
         let listener = outside.network.bind(self.address, BindOptions::default()).await?;
+        self.application.lives.fetch_add(1, Ordering::Relaxed);
         let life = Shutdown::new();
         let task = tokio::spawn(serve(listener, Arc::clone(&self.application), life.clone()));
         self.serving = Some(Serving::Here { task, life });
@@ -266,6 +272,7 @@ impl Application {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
         answer.headers_mut().insert("x-backend", self.name_header.clone());
+        answer.headers_mut().insert(LIFE, HeaderValue::from(self.lives.load(Ordering::Relaxed)));
         if request.uri().path() == HEALTH {
             if *self.pace.borrow() == Pace::Unwell {
                 *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -70,6 +70,12 @@ impl Document {
         self
     }
 
+    /// The same, with a further option of the pool's check.
+    pub(crate) fn with_check(mut self, option: &str) -> Self {
+        self.before_backends = self.before_backends.replace(CHECK_PATH, &format!("{CHECK_PATH}{option}\n"));
+        self
+    }
+
     /// The same, with a route to the pool that needs no session.
     pub(crate) fn with_open_route(mut self, path_prefix: &str) -> Self {
         let route =
@@ -88,6 +94,8 @@ impl Document {
 }
 
 const POOL: &str = "[[pool]]\nname = \"web\"\n";
+
+const CHECK_PATH: &str = "[pool.check]\npath = \"/health\"\n";
 
 const CHECK_TIMES: &str = "interval = \"500ms\"\ntimeout = \"500ms\"";
 
@@ -210,7 +218,9 @@ mod tests {
     fn what_a_pool_is_given_beside_stands_in_its_tables() {
         let document =
             Document::shop().with_pool("max_queue = 7", "max_requests = 3", "[pool.ejection]\ntime = \"2s\"");
+        let document = document.with_check("drain_status = 404");
         let before = &document.before_backends;
+        assert!(before.contains("path = \"/health\"\ndrain_status = 404\n"), "{before}");
         assert!(before.contains("[[pool]]\nname = \"web\"\nmax_queue = 7\n\n[pool.check]"), "{before}");
         assert!(before.ends_with("[pool.ejection]\ntime = \"2s\"\n\n"), "{before}");
     }

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use stickler_proto::admin::StartJobRequest;
-
 use super::front::Front;
 use super::routing::report_witness;
-use super::users::{self, BY_HEADER, Users};
+use super::users::{BY_HEADER, Users};
 use super::{Scenario, ScenarioError, Stage, jobs};
 use crate::report::Report;
 use crate::rig::admin::Listed;
 use crate::rig::document::{Document, Door};
-use crate::rig::{NODES, Rig, RigError, Setting};
+use crate::rig::{NODES, Rig, Setting};
 use crate::statistics::seconds;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -50,28 +48,19 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
 
 async fn play(stage: &Stage, rig: &mut Rig, round: u32, report: &mut Report) -> Result<(), ScenarioError> {
     let label = format!("round {round}");
-    let names = rig.backend_names();
-    let (from, others) = names.split_first().expect("three backends");
-    for (name, admin) in [(from, "ready")].into_iter().chain(others.iter().map(|other| (other, "maint"))) {
-        rig.admin(0).set_backend(name, admin).await.map_err(RigError::from)?;
-    }
-    rig.settle().await?;
+    let from = &rig.backend_names().swap_remove(0);
     let front = Front::of(stage, rig);
-    users::begin(&front, DOOR.path_prefix, (0..SESSIONS).map(|number| called(round, number))).await?;
-    for other in others {
-        rig.admin(0).set_backend(other, "ready").await.map_err(RigError::from)?;
-    }
-    let leader = rig.settle().await?;
-    let before = rig.sessions().await?;
-    let on_it = before[0].values().filter(|session| session.backend_name.ends_with(from.as_str())).count();
+    let all = (0..SESSIONS).map(|number| called(round, number));
+    let (leader, before) = jobs::begin_on_first(rig, &front, DOOR.path_prefix, all).await?;
+    let on_it = before.values().filter(|session| session.backend_name.ends_with(from.as_str())).count();
     report.bar(format!("{label}: sessions on {from}"), on_it, SESSIONS.to_string(), on_it == SESSIONS);
 
     let users = (0..USERS).map(|number| called(round, number));
     let users = Users::start(&front, DOOR.path_prefix, users, PAUSE);
     let began = rig.now();
     let asked = (leader + 1) % NODES;
-    let job = start(rig, asked, from).await?;
-    rig.until("a third has moved", async |rig| moved(rig, asked, job, SESSIONS as u64 / 3).await).await?;
+    let job = jobs::evacuate(rig, asked, from, RATE).await?;
+    jobs::until_moved(rig, asked, job, SESSIONS as u64 / 3).await?;
     rig.kill(&[leader]).await?;
     tokio::time::sleep(AWAY).await;
     rig.restart(leader)?;
@@ -95,7 +84,7 @@ async fn play(stage: &Stage, rig: &mut Rig, round: u32, report: &mut Report) -> 
         done.moved == SESSIONS as u64,
     );
     report.figure(format!("{label}: announced moves taken back"), done.not_quiet);
-    judge_lists(rig, from, &before[0], &label, report).await?;
+    judge_lists(rig, from, &before, &label, report).await?;
     seen.judge(&label, report);
     seen.judge_moves(&label, 1, report);
     Ok(())
@@ -126,24 +115,6 @@ async fn judge_lists(
         );
     }
     Ok(())
-}
-
-async fn start(rig: &mut Rig, asked: usize, from: &str) -> Result<u64, ScenarioError> {
-    let backends = rig.admin(asked).backends().await.map_err(RigError::from)?;
-    let backend = backends.iter().find(|backend| backend.name == from).map_or(0, |backend| backend.id);
-    let request = StartJobRequest {
-        work: "evacuate".to_owned(),
-        backend,
-        rate: RATE,
-        hold_milliseconds: 2000,
-        ..StartJobRequest::default()
-    };
-    jobs::start(rig, asked, request).await
-}
-
-async fn moved(rig: &mut Rig, asked: usize, job: u64, enough: u64) -> Result<(), String> {
-    let moved = jobs::find(rig, asked, job).await?.moved;
-    if moved >= enough { Ok(()) } else { Err(format!("{moved} have moved")) }
 }
 
 fn called(round: u32, number: usize) -> String {

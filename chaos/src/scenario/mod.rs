@@ -22,12 +22,14 @@ mod limits;
 mod mixed;
 mod overload;
 mod places;
+mod policies;
 mod race;
 mod race_methods;
 mod rebalance;
 mod rotate_keys;
 mod routing;
 mod steady;
+mod undo;
 mod users;
 mod verdicts;
 mod visits;
@@ -57,11 +59,13 @@ pub(crate) const ALL: &[Scenario] = &[
     limits::SCENARIO,
     drain::SCENARIO,
     evacuate::SCENARIO,
+    undo::SCENARIO,
     rebalance::SCENARIO,
     deploy::SCENARIO,
     backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
+    policies::SCENARIO,
     brownout::SCENARIO,
     overload::SCENARIO,
     fencing::SCENARIO,

@@ -206,17 +206,13 @@ fn judge_waits(label: &str, regulars: &[Visit], crowd: &[Visit], report: &mut Re
 
 #[cfg(test)]
 mod tests {
-    use super::super::visits::tests::{served, visit};
+    use super::super::visits::tests::{refused, served, visit};
     use super::*;
 
     fn deaths() -> Deaths {
         let at = |second| Moment(Duration::from_secs(second));
         let leader = Absence { node: 1, killed: at(10), restarted: at(11), ready: at(12) };
         Deaths { leader, backend: ("web-1".to_owned(), at(20), at(23)) }
-    }
-
-    fn refused(error: &str, retry_after: bool) -> Came {
-        Came::Refused { error: error.to_owned(), retry_after }
     }
 
     fn held(judge: impl FnOnce(&mut Report)) -> bool {
@@ -230,9 +226,9 @@ mod tests {
         let of =
             |came| held(|report| judge_regulars("r", &[visit(0, (20_100, 20_200), came)], &deaths(), report));
         assert!(of(served("a", 1)));
-        assert!(of(refused("no-quorum", false)), "a backend had just died");
-        assert!(!of(refused("queue-full", true)));
-        assert!(!of(refused("queue-timeout", true)));
+        assert!(of(refused(503, "no-quorum", false)), "a backend had just died");
+        assert!(!of(refused(503, "queue-full", true)));
+        assert!(!of(refused(503, "queue-timeout", true)));
     }
 
     #[test]
@@ -249,23 +245,24 @@ mod tests {
     fn the_crowd_is_told_when_to_come_again() {
         let fine = [
             visit(0, (0, 9), served("a", 0)),
-            visit(1, (0, 9), refused("queue-full", true)),
-            visit(2, (0, 2009), refused("queue-timeout", true)),
+            visit(1, (0, 9), refused(503, "queue-full", true)),
+            visit(2, (0, 2009), refused(503, "queue-timeout", true)),
         ];
         assert!(held(|report| judge_crowd("r", &fine, &deaths(), report)));
         let mut silent = fine.to_vec();
-        silent.push(visit(3, (0, 9), refused("queue-full", false)));
+        silent.push(visit(3, (0, 9), refused(503, "queue-full", false)));
         assert!(!held(|report| judge_crowd("r", &silent, &deaths(), report)));
         assert!(!held(|report| judge_crowd("r", &fine[..2], &deaths(), report)), "nobody has waited in vain");
     }
 
     #[test]
     fn sessions_that_wait_as_long_as_the_crowd_are_a_failure() {
-        let crowd = [visit(0, (0, 900), served("a", 0)), visit(1, (0, 2100), refused("queue-timeout", true))];
+        let crowd =
+            [visit(0, (0, 900), served("a", 0)), visit(1, (0, 2100), refused(503, "queue-timeout", true))];
         let regular = |took| [visit(0, (0, took), served("a", 1))];
         assert!(held(|report| judge_waits("r", &regular(300), &crowd, report)));
         assert!(!held(|report| judge_waits("r", &regular(900), &crowd, report)));
-        let early = [crowd[0].clone(), visit(1, (0, 1500), refused("queue-timeout", true))];
+        let early = [crowd[0].clone(), visit(1, (0, 1500), refused(503, "queue-timeout", true))];
         assert!(!held(|report| judge_waits("r", &regular(300), &early, report)));
     }
 }

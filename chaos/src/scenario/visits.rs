@@ -55,8 +55,8 @@ pub(super) enum Came {
     Served { backend: String, epoch: u64 },
     /// A backend answered with an error.
     Failed { backend: String, epoch: u64 },
-    /// The node refused it, by this name, and said when to come again or did not.
-    Refused { error: String, retry_after: bool },
+    /// The node refused it, by this status and name, and said when to come again or did not.
+    Refused { status: u16, error: String, retry_after: bool },
     /// Neither: the node was not there, or broke off.
     Lost(String),
 }
@@ -145,8 +145,8 @@ fn came(visited: Result<(Answer, HeaderMap), VisitError>) -> Came {
         Ok((Answer { backend, epoch, error: None, .. }, _)) if !backend.is_empty() => {
             Came::Failed { backend, epoch: epoch.unwrap_or(0) }
         }
-        Ok((Answer { error: Some(error), .. }, headers)) => {
-            Came::Refused { error, retry_after: headers.contains_key(RETRY_AFTER) }
+        Ok((Answer { status, error: Some(error), .. }, headers)) => {
+            Came::Refused { status, error, retry_after: headers.contains_key(RETRY_AFTER) }
         }
         visited => Came::Lost(failure(visited.map(|(answer, _)| answer))),
     }
@@ -186,6 +186,10 @@ pub(super) mod tests {
         Came::Served { backend: backend.to_owned(), epoch }
     }
 
+    pub(in crate::scenario) fn refused(status: u16, error: &str, retry_after: bool) -> Came {
+        Came::Refused { status, error: error.to_owned(), retry_after }
+    }
+
     #[test]
     fn an_epoch_after_a_later_one_and_one_at_two_backends_are_faults_and_a_move_is_none() {
         let of = |caller, came| visit(caller, (0, 1), came);
@@ -210,8 +214,7 @@ pub(super) mod tests {
         };
         assert_eq!(came(answer(200, "a", None)), served("a", 3));
         assert_eq!(came(answer(500, "a", None)), Came::Failed { backend: "a".to_owned(), epoch: 3 });
-        let refused = Came::Refused { error: "queue-full".to_owned(), retry_after: false };
-        assert_eq!(came(answer(503, "", Some("queue-full"))), refused);
+        assert_eq!(came(answer(503, "", Some("queue-full"))), refused(503, "queue-full", false));
         assert!(matches!(came(answer(502, "", None)), Came::Lost(_)));
     }
 }
