@@ -19,6 +19,7 @@ mod ports;
 pub(crate) mod preload;
 mod replace;
 pub(crate) mod slow_request;
+pub(crate) mod zone;
 
 use std::fs;
 use std::io;
@@ -113,6 +114,8 @@ pub(crate) struct Setting {
     pub recorder: Option<Recorder>,
     /// What the cluster is told to do.
     pub document: Document,
+    /// Where nodes look up the names of backends, if it names any.
+    pub name_server: Option<SocketAddr>,
 }
 
 impl Setting {
@@ -127,6 +130,7 @@ impl Setting {
             breakable: false,
             recorder: None,
             document,
+            name_server: None,
         }
     }
 }
@@ -178,7 +182,8 @@ impl Rig {
         let mut random = stage.outside.seed.child(&format!("ports {start}")).rng();
         let ports = ports::find_free(Plan::ports(NODES, setting.backends), &mut random)?;
         let directory = stage.directory.join(format!("cluster-{start}"));
-        let plan = Plan::new(&directory, NODES, setting.backends, &ports, setting.layout);
+        let mut plan = Plan::new(&directory, NODES, setting.backends, &ports, setting.layout);
+        plan.name_server = setting.name_server;
         let network = match setting.layout {
             Layout::Direct | Layout::OnePort => Network::Direct,
             Layout::Links => Network::Links(Links::default()),

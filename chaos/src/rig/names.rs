@@ -98,7 +98,7 @@ impl Names {
     }
 }
 
-fn start(directory: &Path, program: &str, arguments: &[&str]) -> Result<Child, RigError> {
+pub(super) fn start(directory: &Path, program: &str, arguments: &[&str]) -> Result<Child, RigError> {
     let path = ["/usr/sbin", "/usr/local/sbin"].iter().map(|place| PathBuf::from(place).join(program));
     let path = path.into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let what = format!("there is no {program}: apt-get install nsd unbound");
@@ -127,7 +127,7 @@ fn zone(addresses: &[Ipv4Addr]) -> String {
     zone
 }
 
-fn authority_text(directory: &Path, port: u16) -> String {
+pub(super) fn authority_text(directory: &Path, port: u16) -> String {
     let directory = directory.display();
     format!(
         "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{directory}\"\n  \

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub directory: PathBuf,
     pub nodes: Vec<NodePlan>,
     pub backends: Vec<BackendPlan>,
+    /// Where nodes look up the names of backends.
+    pub name_server: Option<SocketAddr>,
 }
 
 /// One node of the plan.
@@ -95,7 +97,12 @@ impl Plan {
             let address = if layout == Layout::Links { local(ports[1]) } else { listens };
             BackendPlan { name, listens, address }
         });
-        Self { directory: directory.to_owned(), nodes: nodes.collect(), backends: backends.collect() }
+        Self {
+            directory: directory.to_owned(),
+            nodes: nodes.collect(),
+            backends: backends.collect(),
+            name_server: None,
+        }
     }
 
     /// Where a node's files lie.
@@ -137,6 +144,10 @@ impl Plan {
              workers = 2\n{insecure}\n",
             self.data_directory(node).display(),
         );
+        if let Some(server) = self.name_server {
+            // writing to a String can't fail
+            let _ = writeln!(text, "dns_servers = [\"{server}\"]\n");
+        }
         for NodePlan { id, advertised, .. } in &self.nodes {
             // writing to a String can't fail
             let _ = write!(text, "[[member]]\nid = {id}\naddress = \"{advertised}\"\n\n");

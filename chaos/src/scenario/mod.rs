@@ -23,6 +23,7 @@ mod mixed;
 mod overload;
 mod places;
 mod policies;
+mod pool;
 mod race;
 mod race_methods;
 mod rebalance;
@@ -33,6 +34,7 @@ mod undo;
 mod users;
 mod verdicts;
 mod visits;
+mod zone;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +64,7 @@ pub(crate) const ALL: &[Scenario] = &[
     undo::SCENARIO,
     rebalance::SCENARIO,
     deploy::SCENARIO,
+    zone::SCENARIO,
     backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use stickler_core::ids::{BackendId, Epoch, KeyHash, NodeId};
 use stickler_core::invariants::History;
+use stickler_core::lease::Footing;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 
 use super::new_sessions::NewSessions;
@@ -28,6 +29,8 @@ pub struct Evidence {
     pub unbinds_asked: BTreeSet<(SessionKey, Epoch)>,
     /// Identifiers that have become older names of a session. They end when their grace is over.
     pub renamed: BTreeSet<SessionKey>,
+    /// On what footing each node was seen last.
+    footings: BTreeMap<NodeId, Footing>,
     /// The last epoch that each backend has forgotten, by the state of some node.
     forgotten: BTreeMap<BackendId, Epoch>,
     /// Epochs that jobs gave when their time was over.
@@ -200,6 +203,21 @@ impl Evidence {
     pub fn was_gone(&self, shop: &str, from: Duration, to: Duration) -> bool {
         let stretches = self.gone.get(shop).map(Vec::as_slice).unwrap_or_default();
         stretches.iter().any(|(began, ended)| *began <= to && *ended >= from)
+    }
+
+    /// Takes in on what footing a node stands.
+    pub fn stands(&mut self, node: NodeId, footing: Footing) {
+        self.footings.insert(node, footing);
+    }
+
+    /// On what footing a node sends that stands on this one by now. One that begins to catch up at this very moment has
+    /// validated by what it was before.
+    #[must_use]
+    pub fn sends_on(&self, node: NodeId, now: Footing) -> Footing {
+        match (self.footings.get(&node), now) {
+            (Some(Footing::Isolated), Footing::CatchingUp) => Footing::Isolated,
+            _ => now,
+        }
     }
 
     /// Takes in that a node without a lease sent a request of a session that has no record.

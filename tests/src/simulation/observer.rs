@@ -8,6 +8,7 @@ use stickler_core::ids::{Epoch, LogIndex, NodeId};
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::routing::{Step, decide_located, validate};
 use stickler_core::state::View;
+use stickler_core::time::ClusterTime;
 use stickler_raft::Cluster;
 
 use super::document::all_shops;
@@ -105,13 +106,14 @@ impl Observer {
         }
         self.leads = leads;
         let before = self.footing.replace(standing.footing);
+        self.ledger.open().evidence.stands(self.node, standing.footing);
         if before != Some(standing.footing) {
             self.ledger.note(
                 format_args!("node-{}", self.node),
                 format_args!("footing {:?}, stable {}", standing.footing, standing.stable),
             );
         }
-        self.shops(&view);
+        self.shops(&view, view.time.max(standing.time));
         if view.applied != self.applied {
             if before == Some(Footing::Isolated) && standing.footing == Footing::Isolated {
                 self.isolated_and_fed(&view);
@@ -140,13 +142,13 @@ impl Observer {
     }
 
     /// Which shops sessions may leave, by this node's state.
-    fn shops(&mut self, view: &View) {
+    fn shops(&mut self, view: &View, time: ClusterTime) {
         let backends = || view.catalog.backends.values();
         let mut contents = self.ledger.open();
         for (id, backend) in &view.catalog.backends {
             contents.evidence.forgets(*id, backend.health.forgotten);
-            if backend.leaving.is_some() && backend.health.is_down() {
-                // Nobody waits for it any more.
+            if backend.leaving.is_some() && backend.health.is_down() || backend.has_left(time) {
+                // Nobody waits for it any more, even if the next document names it again.
                 contents.evidence.forgets(*id, view.epoch);
             }
         }

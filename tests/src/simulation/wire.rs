@@ -229,7 +229,8 @@ impl Watch {
         if let Err(broken) = home {
             self.ledger.violated(format_args!("{broken} (on node {})", self.node));
         }
-        match standing.footing {
+        let footing = self.ledger.open().evidence.sends_on(self.node, standing.footing);
+        match footing {
             Footing::Leased => {
                 self.ledger.count("requests by lease");
                 let routes = self.ledger.open().evidence.routes(at, self.node, key, epoch);
@@ -257,7 +258,7 @@ impl Watch {
         }
         self.ledger.note(
             format_args!("node-{}", self.node),
-            format_args!("to {shop} {key} epoch {epoch} {:?}", standing.footing),
+            format_args!("to {shop} {key} epoch {epoch} {footing:?}"),
         );
     }
 

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::pool::{expected, judge_changes, sight};
 use super::shoppers::{Manner, Shoppers};
 use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, document, kill_leader, leader};
 use crate::report::Report;
@@ -11,6 +10,7 @@ use crate::rig::backend::Backend;
 use crate::rig::document::{Document, Door};
 use crate::rig::{Rig, RigError, Setting};
 use crate::scenario::front::Front;
+use crate::scenario::pool::{expected, judge_changes, sight};
 use crate::scenario::routing::report_witness;
 use crate::scenario::users::BY_HEADER;
 use crate::scenario::verdicts::Watch;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use stickler_proto::admin::{Job, StartJobRequest};
 
-use super::pool::{POOL, expected, judge_changes, sight};
 use super::shoppers::{Manner, Shoppers};
 use super::{BACKENDS, DEADLINE, LEADER_DIES_AT, PATIENCE, PAUSE, SESSIONS, document, kill_leader};
 use crate::report::Report;
@@ -13,6 +12,7 @@ use crate::rig::admin::Listed;
 use crate::rig::document::{Door, NEVER_IDLE};
 use crate::rig::{NODES, Rig, RigError, Setting};
 use crate::scenario::front::Front;
+use crate::scenario::pool::{POOL, expected, judge_changes, sight};
 use crate::scenario::routing::report_witness;
 use crate::scenario::users::BY_HEADER;
 use crate::scenario::verdicts::Watch;

@@ -3,7 +3,6 @@
 mod connections;
 mod draining;
 mod evacuating;
-mod pool;
 mod shoppers;
 mod tally;
 
