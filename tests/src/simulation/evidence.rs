@@ -467,6 +467,13 @@ impl Evidence {
         self.evicted.contains(&epoch) || self.epochs.get(&epoch).is_none_or(|(session, _)| over(session))
     }
 
+    /// Whether the session that had this epoch goes by another name since, as where a shop that did not know it gave it one.
+    /// Whoever has not heard that name comes by the old one, which ends with its grace.
+    #[must_use]
+    pub fn is_renamed(&self, epoch: Epoch) -> bool {
+        self.epochs.get(&epoch).is_some_and(|(session, _)| self.renamed.contains(session))
+    }
+
     /// Whether an epoch came from an operator's move that was asked for of the epoch before it.
     #[must_use]
     pub fn operator_asked(&self, session: SessionKey, before: &Binding, after: &Binding) -> bool {

@@ -28,6 +28,8 @@ pub struct Record {
     shown: Duration,
     /// The highest epoch by which the session was routed, and since when that is known.
     epoch: Option<(u64, Duration)>,
+    /// The first epoch that was told by the identifier that the client has.
+    named: Option<u64>,
     /// Items that the shop has shown in an answer, with the time of the first such answer.
     items: BTreeMap<u64, Duration>,
 }
@@ -51,6 +53,7 @@ impl Record {
             home: None,
             shown: Duration::ZERO,
             epoch: None,
+            named: None,
             items: BTreeMap::new(),
         }
     }
@@ -156,6 +159,11 @@ impl Record {
         }
         self.home = Some(found);
         self.used = asked.max(self.used);
+        if reply.cookies().next().is_some() {
+            self.named = None;
+        } else if let Some(epoch) = epoch {
+            self.named.get_or_insert(epoch);
+        }
         if let Some(epoch) = epoch.filter(|epoch| self.epoch.is_none_or(|(known, _)| known < *epoch)) {
             self.epoch = Some((epoch, now()));
         }
@@ -170,6 +178,7 @@ impl Record {
     pub fn may_have_ended(&self, ledger: &Ledger) -> bool {
         self.is_overdue()
             || now() < self.doubtful
+            || self.named.is_some_and(|epoch| ledger.open().evidence.is_renamed(Epoch(epoch)))
             || match self.epoch {
                 Some((epoch, _)) => ledger.open().evidence.may_be_over(Epoch(epoch)),
                 // Without a record so far.
