@@ -248,8 +248,8 @@ impl NodeHost {
         let view = look.view;
         let time = view.time.max(look.standing.time);
         let waited_for = |backend: &BackendRecord| {
-            let gone_at =
-                if backend.admin == AdminState::Maint { backend.admin_since } else { backend.health.since };
+            // One that goes from maint to down, or back, was gone all the while: who waits goes by what it was then.
+            let gone_at = backend.admin_since.max(backend.health.since);
             (backend.admin == AdminState::Maint || backend.health.is_down()) && gone_at + WAIT > time
         };
         let founded = view.catalog.backends.values().any(waited_for);
