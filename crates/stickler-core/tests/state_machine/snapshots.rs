@@ -141,7 +141,7 @@ fn a_snapshot_is_exact_while_the_table_grows_under_it() {
 }
 
 #[test]
-#[ignore = "minutes: for whoever changes the table or papaya's version"]
+#[ignore = "half a minute: for whoever changes the table or papaya's version"]
 fn a_snapshot_is_exact_while_the_table_grows_under_it_many_times() {
     for _ in 0..12 {
         let mut writer = Writer::new();
