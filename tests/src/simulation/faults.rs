@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::links::{Broken, Links};
 use super::node_host::NodeHost;
 use super::operators::Order;
-use super::plan::{Event, Plan, PowerCuts, Trouble, What, Who, others};
+use super::plan::{Event, JobPlan, Operation, Plan, PowerCuts, Trouble, What, Who, others};
 use super::pool_changes::NAME;
 use super::shop_host::ShopHost;
 
@@ -48,6 +48,8 @@ enum Undo {
     HastenNode(NodeId),
     /// A node that was cut off is back, over links that take this long, for so long.
     SlowlyBack(NodeId, Broken, Duration),
+    /// A node whose links are slow is cut off, for as long as `SLOWLY`.
+    Leaves(NodeId),
     /// Somebody at a node does this.
     Order(NodeId, Order),
     /// A shop wants new sessions again.
@@ -64,6 +66,9 @@ pub const QUICK: Duration = Duration::from_millis(4);
 const MOSTLY_QUICK: f64 = 5.0;
 const OFTEN_SLOW: f64 = 1.5;
 
+/// How long a shop is slow until most of its clients wait for it.
+const BUSY: Duration = Duration::from_millis(300);
+
 /// How often something that flaps does, and how long it is in one state.
 const FLAPS: u32 = 6;
 const FLAP: Duration = Duration::from_millis(90);
@@ -74,6 +79,9 @@ const RESTART: Duration = Duration::from_millis(30);
 /// How long a node is away at least that comes back slowly, longer than any lease; and how long it is slow then.
 const AWAY: Duration = Duration::from_millis(1200);
 const SLOWLY: Duration = Duration::from_millis(1600);
+
+/// For how long a node that was cut off surely has its lease, less what operators think.
+const LEASED: Duration = Duration::from_millis(600);
 
 impl Faults {
     /// Has done nothing yet.
@@ -167,6 +175,12 @@ impl Faults {
                     self.delay(sim, node, delay);
                     self.pending.push((at + SLOWLY, Undo::HastenNode(node)));
                 }
+                Undo::Leaves(node) => {
+                    let peers: Vec<String> = others(self.nodes.len() as u64, node).map(host_of).collect();
+                    let broken = self.links.cut(sim, &host_of(node), &peers);
+                    self.delay(sim, node, QUICK / 2);
+                    self.pending.push((at + SLOWLY, Undo::Mend(broken)));
+                }
                 Undo::Order(node, order) => self.nodes[&node].order(order),
                 Undo::TakesNew(shop) => self.shops[shop].set_drains(false),
                 Undo::Well(shop) => self.shops[shop].set_trouble(None),
@@ -185,7 +199,7 @@ impl Faults {
 
     fn begin(&mut self, sim: &mut Sim<'_>, now: Duration, event: Event) {
         let until = now + event.length;
-        self.ledger.count(kind(&event.what));
+        self.ledger.count(event.what.counts_as());
         match event.what {
             What::Kill(who) => self.crash(sim, self.is(who), until, None),
             What::PowerCut(who, torn) => self.crash(sim, self.is(who), until, Some(torn)),
@@ -211,6 +225,11 @@ impl Faults {
             What::Document(who, plan) => self.nodes[&self.is(who)].order(Order::Document(plan)),
             What::Name(shops) => self.names.set(NAME, shops.iter().map(|shop| sim.lookup(*shop)).collect()),
             What::Job(who, plan) => self.nodes[&self.is(who)].order(Order::Job(plan)),
+            What::EmptiesSlowShop(who, shop, rate, slower) => {
+                self.trouble(shop, Trouble::Slow(slower), until);
+                let order = Order::Job(JobPlan::Evacuate(shop, rate, None));
+                self.pending.push((now + BUSY, Undo::Order(self.is(who), order)));
+            }
             What::CancelJobs(who) => self.nodes[&self.is(who)].order(Order::CancelJobs),
             What::Rotate(who) => self.nodes[&self.is(who)].order(Order::Rotate),
             What::Admin(shop, admin) => {
@@ -245,12 +264,13 @@ impl Faults {
                 let broken = self.links.cut(sim, &host_of(node), &peers);
                 let back = until + AWAY;
                 self.pending.push((back, Undo::SlowlyBack(node, broken, delay)));
-                let operators: Vec<NodeId> = others(self.nodes.len() as u64, node).collect();
-                for (number, operation) in (0..).zip(operations) {
-                    let at = back + SLOWLY * number / 8;
-                    let node = operators[number as usize % operators.len()];
-                    self.pending.push((at, Undo::Order(node, Order::Session(operation))));
-                }
+                self.operate_elsewhere(node, (back, SLOWLY), operations);
+            }
+            What::LeavesSlowly(who, delay, operations) => {
+                let node = self.is(who);
+                self.delay(sim, node, delay);
+                self.pending.push((until, Undo::Leaves(node)));
+                self.operate_elsewhere(node, (until, LEASED), operations);
             }
             What::ShopVanishes(shop) if sim.is_host_running(shop) => {
                 sim.crash(shop);
@@ -258,6 +278,21 @@ impl Faults {
             }
             What::ShopVanishes(_) => {}
             what => self.disturb(sim, now, until, what),
+        }
+    }
+
+    /// Operators at the other nodes are busy from a moment on, for so long.
+    fn operate_elsewhere(
+        &mut self,
+        node: NodeId,
+        (from, length): (Duration, Duration),
+        operations: Vec<Operation>,
+    ) {
+        let operators: Vec<NodeId> = others(self.nodes.len() as u64, node).collect();
+        for (number, operation) in (0..).zip(operations) {
+            let at = from + length * number / 8;
+            let node = operators[number as usize % operators.len()];
+            self.pending.push((at, Undo::Order(node, Order::Session(operation))));
         }
     }
 
@@ -385,45 +420,4 @@ impl Faults {
 
 fn shops() -> impl Iterator<Item = String> {
     all_shops().map(str::to_owned)
-}
-
-/// What an event counts as.
-const fn kind(what: &What) -> &'static str {
-    match what {
-        What::Kill(_) => "faults: a node is killed",
-        What::Stop(_) => "operators: a node is stopped",
-        What::HandOver(_) => "operators: leadership is handed over",
-        What::PowerCut(..) => "faults: a node loses power",
-        What::PowerCutAll(_) => "faults: all nodes lose power",
-        What::Pause(_) => "faults: a node stands still",
-        What::CutOff(_) => "faults: a node is cut off",
-        What::Alone(_) => "faults: a node is alone with its clients",
-        What::Bridge(_) => "faults: a node is a bridge",
-        What::OneWay(..) => "faults: a node is not heard by another",
-        What::Flap(..) => "faults: a link flaps",
-        What::CantReach(..) => "faults: a node can't reach a shop",
-        What::SlowNetwork(_) => "faults: the network is slow",
-        What::SlowNode(..) => "faults: a node is slow",
-        What::Skew(..) => "faults: a clock changes its rate",
-        What::DiskFails(_) => "faults: a disk fails",
-        What::Compact(_) => "faults: the log becomes a snapshot",
-        What::ShopDies(_) => "faults: a shop dies",
-        What::ShopVanishes(_) => "faults: a shop's machine dies",
-        What::ShopFlaps(_) => "faults: a shop flaps",
-        What::Admin(..) => "operators: admin state",
-        What::AdminFlaps(..) => "operators: admin state, and back at once",
-        What::Operate(..) => "operators: a session",
-        What::Document(..) => "operators: a document",
-        What::Name(_) => "faults: a name leads elsewhere",
-        What::Rotate(_) => "operators: a sealing key",
-        What::ComesBackSlowly(..) => "faults: a node comes back slowly",
-        What::Job(..) => "operators: a job",
-        What::CancelJobs(_) => "operators: jobs are cancelled",
-        What::ShopDrains(_) => "faults: a shop drains itself",
-        What::ShopRestarts(_) => "faults: a shop restarts in place",
-        What::ShopTrouble(_, Trouble::Errs(_)) => "faults: a shop answers with errors",
-        What::ShopTrouble(_, Trouble::Slow(_)) => "faults: a shop is slow",
-        What::ShopTrouble(_, Trouble::BreaksOff(_)) => "faults: a shop breaks off",
-        What::Crowd(..) => "faults: a crowd comes",
-    }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stickler_core::document::cluster::{WhenDown, WhenFull};
-use stickler_core::ids::{BackendId, LogIndex, NodeId};
+use stickler_core::ids::{BackendId, JobId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, Jobs, MoveReason, Record, SessionKey, Verdict, View,
+    BackendRecord, Binding, Catalog, Cause, Ended, Job, Jobs, MoveReason, Record, SessionKey, Verdict, View,
 };
 
 use super::ledger::{Ledger, now};
@@ -106,9 +106,7 @@ impl Judge {
     /// I3: a move must be borne out by the state right before its entry or right after it. Where this node
     /// was not looked at in between, and the shop's state has changed, nothing is known.
     fn moved(&self, view: &View, session: SessionKey, before: &Binding, after: &Binding) {
-        let late =
-            |jobs: &Jobs| jobs.jobs.values().any(|job| job.pool == before.pool && job.is_late(view.time));
-        let late = late(&self.jobs) || late(&view.jobs);
+        let late = self.may_be_late(view, before);
         if after.cause == Cause::Moved(MoveReason::Job) && late {
             self.ledger.open().evidence.forced(after.epoch);
         }
@@ -138,6 +136,14 @@ impl Judge {
                 "I3 NoUnforcedMove: {session:?}: an operator's move hit {before:?}, which nobody had seen"
             ));
         }
+    }
+
+    /// Whether a job may have moved this since its time was over: one that was not at its end when this node was last
+    /// looked at.
+    fn may_be_late(&self, view: &View, before: &Binding) -> bool {
+        let was_over = |id: &JobId| self.jobs.jobs.get(id).is_some_and(Job::is_over);
+        let mut jobs = self.jobs.jobs.iter().chain(&view.jobs.jobs);
+        jobs.any(|(id, job)| !was_over(id) && job.pool == before.pool && job.is_late(view.time))
     }
 
     /// I3: a job moves what it has announced, or what is left when its time is over.

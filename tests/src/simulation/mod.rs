@@ -41,6 +41,7 @@
 pub mod clients;
 pub mod crowd;
 pub mod document;
+pub mod draw;
 pub mod evidence;
 pub mod faults;
 pub mod http;

@@ -1,35 +1,16 @@
-//! What a run consists of: drawn from its seed before it begins, and data, so that a part of it can be left
-//! out when a failure is looked into. No draw depends on what happens in the run.
+//! What a run consists of: data, so that a part of it can be left out when a failure is looked into. [`super::draw`]
+//! makes it of a seed.
 
 use std::fmt;
 use std::time::Duration;
 
-use rand::Rng;
-use rand::rngs::StdRng;
 use stickler_core::ids::NodeId;
 use stickler_core::state::Admin;
 use stickler_raft::store::SyncPolicy;
-use stickler_rt::Seed;
 
-use super::document::{NAMED, SHOPS, all_shops, nodes};
+use super::document::nodes;
 use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
-
-/// When the first fault may come: by then the cluster is founded and has its document.
-const FIRST_FAULT: Duration = Duration::from_secs(2);
-
-/// Shortest and longest time of faults, shortest and longest pause between two, and length of one, all in
-/// milliseconds.
-const TURMOIL: (u64, u64) = (3000, 7500);
-const PAUSE: (u64, u64) = (60, 800);
-const LENGTH: (u64, u64) = (100, 2800);
-
-/// The same two of a shop's troubles, and of crowds.
-const TROUBLE_PAUSE: (u64, u64) = (300, 1500);
-const TROUBLE_LENGTH: (u64, u64) = (600, 2800);
-
-/// Segments that a connection must take where crowds come. It is also how many connections wait to be accepted.
-const ROOMY: usize = 1024;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -134,8 +115,12 @@ pub enum What {
     Rotate(Who),
     /// A node is cut off, and comes back over slow links while operators at the others move and end sessions.
     ComesBackSlowly(Who, Duration, Vec<Operation>),
+    /// A node's links are slow, and then it is cut off while operators at the others move and end sessions.
+    LeavesSlowly(Who, Duration, Vec<Operation>),
     /// An operator begins a job.
     Job(Who, JobPlan),
+    /// An operator empties a shop, at so many sessions a second, while it takes so much longer for each request.
+    EmptiesSlowShop(Who, &'static str, u32, Duration),
     /// An operator ends the jobs that go on.
     CancelJobs(Who),
     /// A shop says that it wants no new sessions.
@@ -200,191 +185,9 @@ pub enum Act {
 }
 
 impl Plan {
-    /// The plan of a seed, for so many nodes or as many as the seed says.
-    #[must_use]
-    pub fn draw(seed: u64, count: Option<u64>) -> Self {
-        let seed = Seed::from_number(seed).child("plan");
-        let mut shape = seed.child("shape").rng();
-        let drawn = if shape.random_bool(0.2) { 5 } else { 3 };
-        let sync = match shape.random_range(0..5_u64) {
-            0 => SyncPolicy::Immediate,
-            several => SyncPolicy::After(Duration::from_millis(6 + several * 6)),
-        };
-        let buffer = if shape.random_bool(0.3) { 64 } else { 4096 };
-        let healed = FIRST_FAULT + milliseconds(&mut shape, TURMOIL);
-        let waits_for_expiry = shape.random_bool(0.2);
-        let nodes = count.unwrap_or(drawn);
-        let mut events = Draw { random: seed.child("events").rng(), nodes }.events(healed);
-        let pool = PoolSettings::draw(&mut seed.child("pool").rng());
-        if pool.are_any() {
-            let draw = Draw { random: seed.child("troubles").rng(), nodes };
-            events.extend(draw.troubles(healed, buffer >= ROOMY));
-            events.sort_by_key(|event| event.at);
-            (0..).zip(&mut events).for_each(|(number, event)| event.number = number);
-        }
-        Self { nodes, sync, buffer, healed, waits_for_expiry, pool, events }
-    }
-
     /// Leaves out all events but those of these numbers.
     pub fn keep_only(&mut self, numbers: &[usize]) {
         self.events.retain(|event| numbers.contains(&event.number));
-    }
-}
-
-fn milliseconds(random: &mut StdRng, (least, most): (u64, u64)) -> Duration {
-    Duration::from_millis(random.random_range(least..most))
-}
-
-struct Draw {
-    random: StdRng,
-    nodes: u64,
-}
-
-impl Draw {
-    fn events(mut self, healed: Duration) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut at = FIRST_FAULT;
-        while at < healed {
-            let length = milliseconds(&mut self.random, LENGTH);
-            let what = self.what();
-            events.push(Event { number: events.len(), at, length, what });
-            at += milliseconds(&mut self.random, PAUSE);
-        }
-        events
-    }
-
-    /// What the settings of a pool are for. `crowds`: whether any come.
-    fn troubles(mut self, healed: Duration, crowds: bool) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut at = FIRST_FAULT + milliseconds(&mut self.random, TROUBLE_PAUSE);
-        while at < healed {
-            let length = milliseconds(&mut self.random, TROUBLE_LENGTH);
-            let what = match self.random.random_range(0..3) {
-                0 if crowds => What::Crowd(self.who(), self.random.random_range(10..120), self.of_all()),
-                _ => What::ShopTrouble(self.shop(), self.trouble()),
-            };
-            events.push(Event { number: events.len(), at, length, what });
-            at += milliseconds(&mut self.random, TROUBLE_PAUSE);
-        }
-        events
-    }
-
-    fn trouble(&mut self) -> Trouble {
-        match self.random.random_range(0..3) {
-            0 => Trouble::Errs(self.random.random_range(0.4..1.0)),
-            1 => Trouble::Slow(milliseconds(&mut self.random, (300, 1500))),
-            _ => Trouble::BreaksOff(self.random.random_range(0.3..1.0)),
-        }
-    }
-
-    /// The trouble of all shops while a crowd is there.
-    fn of_all(&mut self) -> Option<Trouble> {
-        match self.random.random_range(0..4) {
-            0 => Some(Trouble::Errs(1.0)),
-            1 => Some(Trouble::BreaksOff(1.0)),
-            2 => Some(Trouble::Slow(milliseconds(&mut self.random, (100, 600)))),
-            _ => None,
-        }
-    }
-
-    fn node(&mut self) -> NodeId {
-        NodeId(self.random.random_range(1..=self.nodes))
-    }
-
-    fn who(&mut self) -> Who {
-        let node = self.node();
-        if self.random.random_bool(0.35) { Who::Leader(node) } else { Who::Node(node) }
-    }
-
-    fn shop(&mut self) -> &'static str {
-        let number = self.random.random_range(0..SHOPS.len() + NAMED.len());
-        all_shops().nth(number).unwrap_or(SHOPS[0])
-    }
-
-    /// None of them, all, or anything in between.
-    fn some_named(&mut self) -> Vec<&'static str> {
-        NAMED.into_iter().filter(|_| self.random.random_bool(0.6)).collect()
-    }
-
-    fn torn(&mut self) -> Option<u64> {
-        let seed = self.random.random();
-        self.random.random_bool(0.3).then_some(seed)
-    }
-
-    fn what(&mut self) -> What {
-        let who = self.who();
-        match self.random.random_range(0..142) {
-            0..6 => What::Kill(who),
-            6..12 => What::PowerCut(who, self.torn()),
-            12..18 => {
-                let all = 0..self.nodes;
-                What::PowerCutAll(
-                    all.map(|_| (self.torn(), milliseconds(&mut self.random, (20, 1200)))).collect(),
-                )
-            }
-            18..24 => What::Pause(who),
-            24..30 => What::CutOff(who),
-            30..33 => What::Alone(who),
-            33..35 => What::Bridge(who),
-            35..40 => What::OneWay(who, self.node()),
-            40..42 => What::Flap(who, self.node()),
-            42..45 => What::CantReach(who, self.shop()),
-            45..49 => What::SlowNetwork(milliseconds(&mut self.random, (20, 120))),
-            49..52 => What::SlowNode(who, milliseconds(&mut self.random, (15, 160))),
-            52..54 => What::Skew(who, self.random.random_range(0.98..1.02)),
-            54..56 => What::DiskFails(who),
-            56..61 => What::Compact(who),
-            61..69 => What::ShopDies(self.shop()),
-            69..72 => What::ShopVanishes(self.shop()),
-            72..75 => What::ShopFlaps(self.shop()),
-            75..79 => What::Admin(self.shop(), self.admin()),
-            79..83 => What::AdminFlaps(self.shop(), milliseconds(&mut self.random, (15, 200))),
-            83..95 => What::Operate(who, self.operation()),
-            95..100 => What::Document(who, DocumentPlan::draw(&mut self.random)),
-            100..103 => What::Stop(who),
-            103..106 => What::HandOver(who),
-            106..114 => What::Rotate(who),
-            114..118 => {
-                let delay = milliseconds(&mut self.random, (60, 200));
-                What::ComesBackSlowly(who, delay, (0..8).map(|_| self.operation()).collect())
-            }
-            118..121 => What::ShopDrains(self.shop()),
-            121..126 => What::ShopRestarts(self.shop()),
-            126..136 => What::Job(who, self.job()),
-            136..138 => What::CancelJobs(who),
-            _ => What::Name(self.some_named()),
-        }
-    }
-
-    fn admin(&mut self) -> Admin {
-        match self.random.random_range(0..3) {
-            0 => Admin::Maint,
-            1 => Admin::Drain { deadline: None },
-            _ => Admin::Drain { deadline: Some(self.random.random_range(50..800)) },
-        }
-    }
-
-    fn job(&mut self) -> JobPlan {
-        let rate = self.random.random_range(10..60);
-        match self.random.random_range(0..5) {
-            0 => JobPlan::Rebalance(rate),
-            1 => JobPlan::Undo(rate),
-            _ => {
-                let deadline = self.random.random_range(300..2500);
-                let deadline = self.random.random_bool(0.3).then_some(deadline);
-                JobPlan::Evacuate(self.shop(), rate, deadline)
-            }
-        }
-    }
-
-    fn operation(&mut self) -> Operation {
-        let acts =
-            [Act::Move, Act::MoveTwice, Act::Unbind, Act::MoveAndUnbind, Act::UnbindByRule, Act::MoveByRule];
-        Operation {
-            pick: self.random.random(),
-            thinks: milliseconds(&mut self.random, (1, 400)),
-            act: acts[self.random.random_range(0..acts.len())],
-        }
     }
 }
 
@@ -399,6 +202,52 @@ impl fmt::Display for Plan {
             writeln!(f, "  {:3}  at {from:6.3} s, for {length:.3} s: {:?}", event.number, event.what)?;
         }
         Ok(())
+    }
+}
+
+impl What {
+    /// What it counts as.
+    #[must_use]
+    pub const fn counts_as(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "faults: a node is killed",
+            Self::Stop(_) => "operators: a node is stopped",
+            Self::HandOver(_) => "operators: leadership is handed over",
+            Self::PowerCut(..) => "faults: a node loses power",
+            Self::PowerCutAll(_) => "faults: all nodes lose power",
+            Self::Pause(_) => "faults: a node stands still",
+            Self::CutOff(_) => "faults: a node is cut off",
+            Self::Alone(_) => "faults: a node is alone with its clients",
+            Self::Bridge(_) => "faults: a node is a bridge",
+            Self::OneWay(..) => "faults: a node is not heard by another",
+            Self::Flap(..) => "faults: a link flaps",
+            Self::CantReach(..) => "faults: a node can't reach a shop",
+            Self::SlowNetwork(_) => "faults: the network is slow",
+            Self::SlowNode(..) => "faults: a node is slow",
+            Self::Skew(..) => "faults: a clock changes its rate",
+            Self::DiskFails(_) => "faults: a disk fails",
+            Self::Compact(_) => "faults: the log becomes a snapshot",
+            Self::ShopDies(_) => "faults: a shop dies",
+            Self::ShopVanishes(_) => "faults: a shop's machine dies",
+            Self::ShopFlaps(_) => "faults: a shop flaps",
+            Self::Admin(..) => "operators: admin state",
+            Self::AdminFlaps(..) => "operators: admin state, and back at once",
+            Self::Operate(..) => "operators: a session",
+            Self::Document(..) => "operators: a document",
+            Self::Name(_) => "faults: a name leads elsewhere",
+            Self::Rotate(_) => "operators: a sealing key",
+            Self::ComesBackSlowly(..) => "faults: a node comes back slowly",
+            Self::LeavesSlowly(..) => "faults: a node leaves slowly",
+            Self::Job(..) => "operators: a job",
+            Self::EmptiesSlowShop(..) => "operators: a slow shop is emptied",
+            Self::CancelJobs(_) => "operators: jobs are cancelled",
+            Self::ShopDrains(_) => "faults: a shop drains itself",
+            Self::ShopRestarts(_) => "faults: a shop restarts in place",
+            Self::ShopTrouble(_, Trouble::Errs(_)) => "faults: a shop answers with errors",
+            Self::ShopTrouble(_, Trouble::Slow(_)) => "faults: a shop is slow",
+            Self::ShopTrouble(_, Trouble::BreaksOff(_)) => "faults: a shop breaks off",
+            Self::Crowd(..) => "faults: a crowd comes",
+        }
     }
 }
 

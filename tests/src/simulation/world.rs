@@ -14,6 +14,7 @@ use turmoil::Sim;
 
 use super::clients::{self, Clients, Season};
 use super::document::{CLIENTS, NAMED, SHOPS, all_shops, host_of, idle_timeout, nodes};
+use super::draw::draw;
 use super::faults::{Faults, QUICK};
 use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
@@ -32,10 +33,11 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// How long clients have after that.
 const CHECKING: Duration = Duration::from_secs(26);
 
-/// How long after it was healed sessions that nobody uses must be gone, where the plan waits for that:
-/// the longest life of a use that is still on its way, and a fifth more than the longest of the short
-/// time-outs, by the slowest clock.
-const EXPIRED: Duration = Duration::from_secs(7);
+/// How long after it was healed it is looked for sessions that nobody uses and that are there, where the plan waits for
+/// that. Before its end clients have used some for the last time, and had those make room that were there before; so it is
+/// looked for longer than such a session may be there: the longest life of a use that is still on its way, and a fifth
+/// more than the longest of the short time-outs, by the slowest clock.
+const EXPIRED: Duration = Duration::from_millis(11_500);
 const LATE: (Kind, Duration) = (Kind::Api, Duration::from_millis(6500));
 
 /// What a run is to be.
@@ -68,7 +70,7 @@ impl Setting {
     /// The plan of the run.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let mut plan = Plan::draw(self.seed, self.nodes);
+        let mut plan = draw(self.seed, self.nodes);
         if let Some(only) = &self.only {
             plan.keep_only(only);
         }
@@ -233,7 +235,7 @@ impl World<'_> {
             self.season.send_replace(Season::Calm);
         } else if now >= settled + CHECKING {
             self.ledger.violated_at(now, "liveness: clients are not done");
-        } else if self.plan.waits_for_expiry && now > self.plan.healed + EXPIRED {
+        } else if self.plan.waits_for_expiry && now > settled {
             self.has_expired(now);
         }
         Ok(())
