@@ -63,6 +63,8 @@ pub enum Fault {
     ChooseEjected,
     QueueWithoutLimit,
     SendStaleFromQueue,
+    WaitWithAll,
+    WaitForRoomForEver,
     RetrySent,
     RetryForEver,
     RetryWithoutBudget,
@@ -71,7 +73,7 @@ pub enum Fault {
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 58] = [
+const DESCRIBED: [Described; 60] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -195,6 +197,8 @@ const DESCRIBED: [Described; 58] = [
         "send-stale-from-queue",
         "a ticket is not validated again after its request has waited in a queue",
     ),
+    (Fault::WaitWithAll, "wait-with-all", "requests of bound sessions wait for room with all others"),
+    (Fault::WaitForRoomForEver, "wait-for-room-for-ever", "requests wait for room as long as it takes"),
     (
         Fault::RetrySent,
         "retry-sent",

@@ -19,6 +19,7 @@ use super::ledger::{Ledger, now};
 use super::new_sessions::Tried;
 use super::oracle::Record;
 use super::session::{Kind, Session};
+use super::waiting_for_room::Answered;
 
 /// How the world is doing, as clients are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,21 @@ struct Client {
     items: u64,
 }
 
+/// A request that is on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    node: NodeId,
+    number: u64,
+    asked: Duration,
+}
+
+impl Sent {
+    fn answered(self, reply: &Reply) -> Answered<'_> {
+        let Self { node, number, asked } = self;
+        Answered { node, number, asked, at: now(), refused: reply.header("stickler-error") }
+    }
+}
+
 /// A request of a client with Stickler's cookie.
 #[derive(Clone, Copy, Debug)]
 struct Asks {
@@ -179,16 +195,15 @@ impl Client {
         let asking: Vec<_> = (0..TABS)
             .map(|_| {
                 let (method, path) = self.line(Wish::Add);
-                let (headers, asks) = (self.headers(node), self.tries(node));
+                let ((sent, headers), asks) = (self.sends(node), self.tries(node));
                 let to = self.shared.nodes[&node];
-                async move { (asks, ask(to, method, &path, &headers).await) }
+                async move { (sent, asks, ask(to, method, &path, &headers).await) }
             })
             .collect();
-        let asked = now();
-        for (asks, reply) in join_all(asking).await {
+        for (sent, asks, reply) in join_all(asking).await {
             self.forget();
             self.tried(node, asks, &reply);
-            self.take(node, asked, reply);
+            self.take(sent, reply);
         }
     }
 
@@ -258,28 +273,27 @@ impl Client {
 
     /// Concurrent requests of one session through all nodes: they must agree.
     async fn race(&mut self) {
-        let asked = now();
         let shared = Arc::clone(&self.shared);
         let nodes: Vec<NodeId> = shared.nodes.keys().copied().collect();
         let mut asking = Vec::new();
         for node in &nodes {
             let (method, path) = self.line(Wish::Add);
-            let (headers, to, asks) = (self.headers(*node), shared.nodes[node], self.tries(*node));
-            asking.push(async move { (asks, ask(to, method, &path, &headers).await) });
+            let ((sent, headers), to, asks) = (self.sends(*node), shared.nodes[node], self.tries(*node));
+            asking.push(async move { (sent, asks, ask(to, method, &path, &headers).await) });
         }
         let replies = join_all(asking).await;
-        for (node, (asks, reply)) in nodes.iter().zip(&replies) {
-            self.tried(*node, *asks, reply);
+        for (sent, asks, reply) in &replies {
+            self.tried(sent.node, *asks, reply);
         }
         // Where the session has ended, each of the answers may belong to another new one. So it may where all that
         // is known of it came from a node without a lease.
         let begun = self.kind == Kind::Api || self.session.record.is_known();
         let one = begun && !self.session.record.may_have_ended(&shared.ledger);
-        for (node, (_, reply)) in nodes.into_iter().zip(replies) {
+        for (sent, _, reply) in replies {
             if !one {
                 self.session.record = self.session.record.in_doubt();
             }
-            self.take(node, asked, reply);
+            self.take(sent, reply);
         }
     }
 
@@ -317,7 +331,7 @@ impl Client {
     /// The application ends the session; the browser forgets it, whatever comes back.
     async fn log_out(&mut self) {
         let node = self.any_node();
-        let headers = self.headers(node);
+        let (_, headers) = self.sends(node);
         self.shared.ledger.count("log-outs");
         let reply = ask(self.shared.nodes[&node], "POST", "/browser/logout", &headers).await;
         let status = reply.map_or(0, |reply| reply.status);
@@ -328,7 +342,7 @@ impl Client {
     /// One request; whether a shop answered.
     async fn request(&mut self, node: NodeId, wish: Wish) -> bool {
         let (method, path) = self.line(wish);
-        let (headers, asked) = (self.headers(node), now());
+        let (sent, headers) = self.sends(node);
         self.session.renaming |= wish == Wish::Login;
         self.shared.ledger.count("requests");
         let asks = self.tries(node);
@@ -337,11 +351,12 @@ impl Client {
         if reply.as_ref().is_ok_and(|reply| reply.status == 429) {
             tokio::time::sleep(NEW_SESSIONS.1 / 2).await;
         }
-        self.take(node, asked, reply)
+        self.take(sent, reply)
     }
 
-    fn take(&mut self, node: NodeId, asked: Duration, reply: std::io::Result<Reply>) -> bool {
+    fn take(&mut self, sent: Sent, reply: std::io::Result<Reply>) -> bool {
         let ledger = self.shared.ledger.clone();
+        let Sent { node, asked, .. } = sent;
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
@@ -351,6 +366,7 @@ impl Client {
                 return false;
             }
         };
+        self.session.record.had_room(&ledger, &self.name, &sent.answered(&reply));
         let error = reply.header("stickler-error").unwrap_or("-");
         ledger.note(&self.name, format_args!("via {node}: {} {error} {}", reply.status, reply.body.trim()));
         if reply.status != 200 {
@@ -390,15 +406,19 @@ impl Client {
         true
     }
 
-    fn headers(&mut self, node: NodeId) -> Vec<(&'static str, String)> {
-        let number = self.shared.ledger.open().evidence.asks(node);
+    fn sends(&mut self, node: NodeId) -> (Sent, Vec<(&'static str, String)>) {
+        let number = {
+            let evidence = &mut self.shared.ledger.open().evidence;
+            evidence.room.asks(node);
+            evidence.asks(node)
+        };
         let mut headers = vec![(REQUEST, number.to_string())];
         headers.extend(self.session.shown_by(&self.name));
         if self.random.random_bool(FORGES) {
             headers.push(("stickler-session", FORGED.to_owned()));
             headers.push(("stickler-epoch", u64::MAX.to_string()));
         }
-        headers
+        (Sent { node, number, asked: now() }, headers)
     }
 
     fn line(&mut self, wish: Wish) -> (&'static str, String) {

@@ -8,7 +8,8 @@ use stickler_core::ids::NodeId;
 use tokio::sync::mpsc;
 
 use super::http::{REQUEST, ask};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, now};
+use super::waiting_for_room::Answered;
 
 /// A crowd that comes.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub async fn come(
 async fn ask_once(ledger: &Ledger, node: NodeId, to: IpAddr) {
     let number = ledger.open().evidence.asks(node);
     let headers = [(REQUEST, number.to_string())];
+    let asked = now();
+    ledger.open().evidence.room.comes(asked, number);
     let reply = ask(to, "GET", "/plain/page", &headers).await;
     let (status, error) = reply
         .as_ref()
@@ -54,5 +57,11 @@ async fn ask_once(ledger: &Ledger, node: NodeId, to: IpAddr) {
         (_, Some(_)) => "crowds: answered by a node",
     };
     ledger.count(came);
+    if let Ok(reply) = &reply {
+        let refused = reply.header("stickler-error");
+        let in_time =
+            ledger.open().evidence.room.is_in_time(&Answered { node, number, asked, at: now(), refused });
+        in_time.unwrap_or_else(|broken| ledger.violated(broken));
+    }
     ledger.note("crowd", format_args!("{number} via {node}: {status} {}", error.as_deref().unwrap_or("-")));
 }

@@ -72,7 +72,8 @@ pub fn draw(seed: u64, count: Option<u64>) -> Plan {
         events.sort_by_key(|event| event.at);
         (0..).zip(&mut events).for_each(|(number, event)| event.number = number);
     }
-    Plan { nodes, sync, buffer, healed, waits_for_expiry, pool, events }
+    let well = theme == Theme::Operations;
+    Plan { nodes, sync, buffer, healed, waits_for_expiry, well, pool, events }
 }
 
 fn milliseconds(random: &mut StdRng, (least, most): (u64, u64)) -> Duration {
@@ -108,14 +109,27 @@ impl Draw {
         let mut at = FIRST_FAULT + milliseconds(&mut self.random, TROUBLE_PAUSE);
         while at < healed {
             let length = milliseconds(&mut self.random, TROUBLE_LENGTH);
+            let most = if self.theme == Theme::Operations { 2 } else { 1 };
             let what = match self.random.random_range(0..3) {
-                0 if crowds => What::Crowd(self.who(), self.random.random_range(10..120), self.of_all()),
+                crowd if crowd < most && crowds => self.crowd(),
                 _ => What::ShopTrouble(self.shop(), self.trouble()),
             };
             events.push(Event { number: events.len(), at, length, what });
             at += milliseconds(&mut self.random, TROUBLE_PAUSE);
         }
         events
+    }
+
+    fn crowd(&mut self) -> What {
+        let who = self.who();
+        match self.theme {
+            // Most of it waits for longer than it may.
+            Theme::Operations => {
+                let slow = Trouble::Slow(milliseconds(&mut self.random, (200, 900)));
+                What::Crowd(who, self.random.random_range(40..200), Some(slow))
+            }
+            _ => What::Crowd(who, self.random.random_range(10..120), self.of_all()),
+        }
     }
 
     fn trouble(&mut self) -> Trouble {

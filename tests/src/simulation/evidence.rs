@@ -13,6 +13,7 @@ use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 use super::new_sessions::NewSessions;
 use super::pool_changes::PoolChanges;
 use super::progress::Progress;
+use super::waiting_for_room::{Answered, WaitingForRoom};
 
 /// All evidence of a run.
 #[derive(Default)]
@@ -70,6 +71,8 @@ pub struct Evidence {
     pub all_leased: Option<Duration>,
     /// Requests of clients with Stickler's cookie that may have begun a session.
     pub new_sessions: NewSessions,
+    /// Requests that wait for room at a shop.
+    pub room: WaitingForRoom,
     /// How often clients have asked each node for anything.
     asked: BTreeMap<NodeId, u64>,
     /// What each backend id names.
@@ -479,6 +482,28 @@ impl Evidence {
     pub fn operator_asked(&self, session: SessionKey, before: &Binding, after: &Binding) -> bool {
         after.cause != Cause::Moved(MoveReason::Operator)
             || self.moves_asked.contains(&(session, before.epoch))
+    }
+
+    /// Takes in an answer to a client; where it has a session for sure, on which shop and by which epoch.
+    ///
+    /// # Errors
+    /// When the request has waited for room for too long, or after others that it goes before.
+    pub fn had_room(&mut self, answer: &Answered<'_>, known: Option<(&str, Epoch)>) -> Result<(), String> {
+        self.room.is_answered(answer.at, answer.node);
+        self.room.is_in_time(answer)?;
+        let Some((shop, epoch)) = known else { return Ok(()) };
+        self.room.has_a_place(answer)?;
+        let stays = self.session_by(epoch).is_some_and(|session| {
+            !self.room.was_announced(session, answer.asked) && !self.was_gone(shop, answer.asked, answer.at)
+        });
+        if stays { self.room.goes_first(answer, shop) } else { Ok(()) }
+    }
+
+    /// The session that has this epoch, unless it has had another one since.
+    fn session_by(&self, epoch: Epoch) -> Option<KeyHash> {
+        let (session, _) = self.epochs.get(&epoch)?;
+        let newest = self.homes.get(&session.key)?.last_key_value().map(|(newest, _)| *newest);
+        (newest == Some(epoch)).then_some(session.key)
     }
 
     /// Takes in what a backend id names on some node. Ids are permanent.

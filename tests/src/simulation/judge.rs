@@ -58,6 +58,9 @@ impl Judge {
             self.pool_changes(view);
             self.catalog = Arc::clone(&view.catalog);
         }
+        for session in view.jobs.announced.keys() {
+            self.ledger.open().evidence.room.is_announced(now(), session.key);
+        }
         self.jobs = Arc::clone(&view.jobs);
         self.caps(view);
         self.applied = view.applied;

@@ -29,6 +29,7 @@
 //! - [`wire`] sits on each connection to a shop and sees requests as their first byte leaves (I3, I5, I7). [`sent_requests`]
 //!   judges what leaves by what the document says about it: how many at once, how often, and nothing new for a shop that
 //!   is ejected.
+//! - [`waiting_for_room`] judges for how long requests wait in queues, and who goes first.
 //! - [`shop_host`] sees what a client must not be able to send, and what comes twice.
 //! - [`oracle`] is each client's own record: what it was told is there, stays there (I4, I6). What it
 //!   could not learn counts as neither done nor refused.
@@ -65,6 +66,7 @@ pub mod sent_requests;
 pub mod session;
 pub mod shop_host;
 pub mod shrink;
+pub mod waiting_for_room;
 pub mod wire;
 pub mod world;
 

@@ -10,6 +10,7 @@ use super::document::idle_timeout;
 use super::http::{PATIENCE, Reply};
 use super::ledger::{Ledger, now};
 use super::session::Kind;
+use super::waiting_for_room::Answered;
 
 /// How long an end that was on its way, or the report of the use that came too late, may take.
 const DOUBT: Duration = Duration::from_secs(4);
@@ -81,6 +82,15 @@ impl Record {
                 reply.cookies().collect::<Vec<_>>()
             ));
         }
+    }
+
+    /// Takes in that a node or a shop has answered, and judges how long it has waited for room, and before whom.
+    pub fn had_room(&self, ledger: &Ledger, who: &str, answer: &Answered<'_>) {
+        let over = self.may_have_ended(ledger);
+        let known = self.home.as_ref().zip(self.epoch).filter(|_| !over);
+        let known = known.map(|(home, (epoch, _))| (home.shop.as_str(), Epoch(epoch)));
+        let judged = ledger.open().evidence.had_room(answer, known);
+        judged.unwrap_or_else(|broken| ledger.violated(format_args!("{broken} ({who})")));
     }
 
     /// Whether any answer was taken in.

@@ -26,6 +26,8 @@ pub struct Plan {
     pub healed: Duration,
     /// Whether the run goes on until sessions that nobody uses must have expired.
     pub waits_for_expiry: bool,
+    /// Whether nodes and links are well all the time.
+    pub well: bool,
     /// What the cluster's documents say about the requests of each node.
     pub pool: PoolSettings,
     /// What goes wrong.

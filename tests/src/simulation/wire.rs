@@ -201,6 +201,8 @@ impl Watch {
             return false;
         };
         let session = header(&head, "stickler-session");
+        let in_time = self.ledger.open().evidence.room.leaves(now(), self.node, to.shop, number);
+        in_time.unwrap_or_else(|broken| self.ledger.violated(broken));
         self.leaves((cluster, proxy), to, &Head { number, method, has_session: session.is_some() });
         if let Some(session) = session {
             self.routed(cluster, to.shop, session, &head);

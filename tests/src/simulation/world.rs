@@ -23,6 +23,7 @@ use super::plan::Plan;
 use super::pool_changes::NAME;
 use super::session::Kind;
 use super::shop_host::ShopHost;
+use super::waiting_for_room::WaitingForRoom;
 
 /// How finely virtual time is simulated: messages arrive at whole ticks.
 const TICK: Duration = Duration::from_millis(4);
@@ -172,6 +173,7 @@ impl World<'_> {
         }
         let named = shop_addresses.iter().map(|(name, ip)| (*ip, *name)).collect();
         ledger.open().evidence.pool_changes.shops = named;
+        ledger.open().evidence.room = WaitingForRoom::new(&plan.pool, plan.well);
         let names = NameTable::default();
         names.set(NAME, NAMED.iter().map(|shop| shop_addresses[shop]).collect());
         let mut hosts = BTreeMap::new();

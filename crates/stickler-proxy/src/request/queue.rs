@@ -142,7 +142,7 @@ impl Router {
         let Some(most) = most else { return Ok(Turn::Taken(None)) };
         let pool = routing.plan.pool_settings(routing.route, self.pool_of(backend));
         let bound = ticket.session.is_some() || ticket.unrecorded.is_some();
-        let lane = if bound { Lane::Bound } else { Lane::Other };
+        let lane = if bound && !deliberate::active(Fault::WaitWithAll) { Lane::Bound } else { Lane::Other };
         let counters = &self.proxy.counters;
         let mut waiting = match self.proxy.queues.of(backend).enter(lane, most, pool.max_queue as usize) {
             Some(Ok(place)) => return Ok(Turn::Taken(Some(place))),
@@ -151,7 +151,9 @@ impl Router {
         };
         ProxyCounters::count(&counters.queued);
         let clock = &self.proxy.cluster.outside().clock;
-        let until = *until.get_or_insert_with(|| clock.now() + pool.queue_timeout);
+        let for_ever = deliberate::active(Fault::WaitForRoomForEver);
+        let longest = if for_ever { Duration::from_secs(60) } else { pool.queue_timeout };
+        let until = *until.get_or_insert_with(|| clock.now() + longest);
         let turn = tokio::select! {
             biased;
             called = &mut waiting.called => match called {
