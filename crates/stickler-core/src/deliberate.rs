@@ -54,6 +54,8 @@ pub enum Fault {
     CountKnownSessions,
     MoveBeforeQuiet,
     SendAnnounced,
+    MoveUntold,
+    IgnorePause,
     RemoveAtOnce,
     ForgetWhereItWas,
     IgnoreBound,
@@ -73,7 +75,7 @@ pub enum Fault {
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 60] = [
+const DESCRIBED: [Described; 62] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -168,6 +170,8 @@ const DESCRIBED: [Described; 60] = [
         "send-announced",
         "a node goes on with requests of a session that is about to move",
     ),
+    (Fault::MoveUntold, "move-untold", "a session moves although its application has not agreed"),
+    (Fault::IgnorePause, "ignore-pause", "a job that is paused goes on"),
     (
         Fault::RemoveAtOnce,
         "remove-at-once",

@@ -120,7 +120,7 @@ struct Sent {
 impl Sent {
     fn answered(self, reply: &Reply) -> Answered<'_> {
         let Self { node, number, asked } = self;
-        Answered { node, number, asked, at: now(), refused: reply.header("stickler-error") }
+        Answered { node, number, asked, at: reply.at, refused: reply.header("stickler-error") }
     }
 }
 

@@ -5,26 +5,26 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::ids::NodeId;
-use stickler_core::state::Admin;
+use stickler_core::state::{Admin, AtDeadline};
 use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 
 use super::document::{NAMED, SHOPS, all_shops};
-use super::plan::{Act, Event, JobPlan, Operation, Plan, Trouble, What, Who};
+use super::plan::{Act, Event, JobPlan, JobWork, Operation, Plan, Trouble, What, Who};
 use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
 
 /// When the first fault may come: by then the cluster is founded and has its document.
 const FIRST_FAULT: Duration = Duration::from_secs(2);
 
-/// Shortest and longest time of faults, shortest and longest pause between two, and length of one, all in
-/// milliseconds.
+/// Shortest and longest time of faults (the second where a plan keeps to few), pause between two, and length of one, all
+/// in milliseconds.
 const TURMOIL: (u64, u64) = (3000, 7500);
 const LONG_TURMOIL: (u64, u64) = (5000, 8500);
 const PAUSE: (u64, u64) = (60, 800);
 const LENGTH: (u64, u64) = (100, 2800);
 
-/// The same two of a shop's troubles, and of crowds.
+/// Pause and length of a shop's troubles, and of crowds.
 const TROUBLE_PAUSE: (u64, u64) = (300, 1500);
 const TROUBLE_LENGTH: (u64, u64) = (600, 2800);
 
@@ -222,12 +222,17 @@ impl Draw {
         let who = self.who();
         match self.random.random_range(0..40) {
             0..10 => {
-                let slower = milliseconds(&mut self.random, (200, 1200));
-                What::EmptiesSlowShop(who, self.shop(), self.random.random_range(20..100), slower)
+                let (shop, rate) = (self.shop(), self.random.random_range(20..100));
+                let job = self.with_other_options(JobPlan { rate, ..evacuates(shop) });
+                What::JobAtSlowShop(who, job, shop, milliseconds(&mut self.random, (200, 1200)))
             }
-            10..14 => What::Job(who, self.job()),
-            14..16 => What::CancelJobs(who),
-            16..23 => {
+            10..14 => {
+                let job = self.job();
+                What::Job(who, self.with_other_options(job))
+            }
+            14..15 => What::CancelJobs(who),
+            15..18 => What::PauseJobs(who),
+            18..23 => {
                 What::ShopTrouble(self.shop(), Trouble::Slow(milliseconds(&mut self.random, (100, 900))))
             }
             23..29 => What::Operate(who, self.operation()),
@@ -276,14 +281,27 @@ impl Draw {
 
     fn job(&mut self) -> JobPlan {
         let rate = self.random.random_range(10..60);
-        match self.random.random_range(0..5) {
-            0 => JobPlan::Rebalance(rate),
-            1 => JobPlan::Undo(rate),
+        let work = match self.random.random_range(0..5) {
+            0 => JobWork::Rebalance,
+            1 => JobWork::Undo,
             _ => {
                 let deadline = self.random.random_range(300..2500);
                 let deadline = self.random.random_bool(0.3).then_some(deadline);
-                JobPlan::Evacuate(self.shop(), rate, deadline)
+                return JobPlan { rate, deadline, ..evacuates(self.shop()) };
             }
+        };
+        JobPlan { work, rate, ..evacuates(SHOPS[0]) }
+    }
+
+    /// The same job with other options.
+    fn with_other_options(&mut self, job: JobPlan) -> JobPlan {
+        let deadline = self.random.random_range(500..2500);
+        JobPlan {
+            deadline: self.random.random_bool(0.3).then_some(deadline),
+            at_deadline: [AtDeadline::Skip, AtDeadline::Close, AtDeadline::Move]
+                [self.random.random_range(0..3)],
+            tells: self.random.random_bool(0.5),
+            ..job
         }
     }
 
@@ -296,4 +314,10 @@ impl Draw {
             act: acts[self.random.random_range(0..acts.len())],
         }
     }
+}
+
+/// The plainest job.
+const fn evacuates(shop: &'static str) -> JobPlan {
+    let work = JobWork::Evacuate(shop);
+    JobPlan { work, rate: 20, deadline: None, at_deadline: AtDeadline::Move, tells: false }
 }

@@ -10,6 +10,7 @@ use stickler_core::invariants::History;
 use stickler_core::lease::Footing;
 use stickler_core::state::{Binding, Cause, MoveReason, SessionKey};
 
+use super::job_promises::JobPromises;
 use super::new_sessions::NewSessions;
 use super::pool_changes::PoolChanges;
 use super::progress::Progress;
@@ -71,6 +72,8 @@ pub struct Evidence {
     pub all_leased: Option<Duration>,
     /// Requests of clients with Stickler's cookie that may have begun a session.
     pub new_sessions: NewSessions,
+    /// What jobs were told.
+    pub jobs: JobPromises,
     /// Requests that wait for room at a shop.
     pub room: WaitingForRoom,
     /// How often clients have asked each node for anything.
@@ -459,6 +462,12 @@ impl Evidence {
         *seen = epoch.max(*seen);
     }
 
+    /// Takes in that a job may end a session that has this epoch.
+    pub fn may_be_closed(&mut self, session: SessionKey, epoch: Epoch) {
+        self.operates(session, epoch);
+        self.unbinds_asked.insert((session, epoch));
+    }
+
     /// Whether the session that had this epoch may have been moved or ended by an operator, made room, was forgotten by
     /// its shop, or goes by another name, which its client may not have heard, and after a grace by that alone.
     #[must_use]
@@ -487,7 +496,7 @@ impl Evidence {
     /// Takes in an answer to a client; where it has a session for sure, on which shop and by which epoch.
     ///
     /// # Errors
-    /// When the request has waited for room for too long, or after others that it goes before.
+    /// When the request was given up too early, had no place in the queue, or waited after others that it goes before.
     pub fn had_room(&mut self, answer: &Answered<'_>, known: Option<(&str, Epoch)>) -> Result<(), String> {
         self.room.is_answered(answer.at, answer.node);
         self.room.is_in_time(answer)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stickler_core::ids::NodeId;
-use stickler_core::state::Admin;
+use stickler_core::state::{Admin, JobChange};
 use stickler_rt::NameTable;
 use tokio::sync::mpsc;
 use turmoil::Sim;
@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::links::{Broken, Links};
 use super::node_host::NodeHost;
 use super::operators::Order;
-use super::plan::{Event, JobPlan, Operation, Plan, PowerCuts, Trouble, What, Who, others};
+use super::plan::{Event, Operation, Plan, PowerCuts, Trouble, What, Who, others};
 use super::pool_changes::NAME;
 use super::shop_host::ShopHost;
 
@@ -76,7 +76,8 @@ const FLAP: Duration = Duration::from_millis(90);
 /// How long a shop takes to start again in place.
 const RESTART: Duration = Duration::from_millis(30);
 
-/// How long a node is away at least that comes back slowly, longer than any lease; and how long it is slow then.
+/// How long a node is away at least that comes back slowly, longer than any lease; and how long it is slow then, or
+/// away that was slow before.
 const AWAY: Duration = Duration::from_millis(1200);
 const SLOWLY: Duration = Duration::from_millis(1600);
 
@@ -143,7 +144,7 @@ impl Faults {
 
     /// All shops are to be ready, and no job empties one any more.
     pub fn ready(&self) {
-        self.order_all(&Order::CancelJobs);
+        self.order_all(&Order::ChangeJobs(JobChange::Cancel));
         for shop in all_shops() {
             self.order_all(&Order::Admin(shop, Admin::Ready));
         }
@@ -225,12 +226,16 @@ impl Faults {
             What::Document(who, plan) => self.nodes[&self.is(who)].order(Order::Document(plan)),
             What::Name(shops) => self.names.set(NAME, shops.iter().map(|shop| sim.lookup(*shop)).collect()),
             What::Job(who, plan) => self.nodes[&self.is(who)].order(Order::Job(plan)),
-            What::EmptiesSlowShop(who, shop, rate, slower) => {
+            What::JobAtSlowShop(who, job, shop, slower) => {
                 self.trouble(shop, Trouble::Slow(slower), until);
-                let order = Order::Job(JobPlan::Evacuate(shop, rate, None));
-                self.pending.push((now + BUSY, Undo::Order(self.is(who), order)));
+                self.pending.push((now + BUSY, Undo::Order(self.is(who), Order::Job(job))));
             }
-            What::CancelJobs(who) => self.nodes[&self.is(who)].order(Order::CancelJobs),
+            What::CancelJobs(who) => self.nodes[&self.is(who)].order(Order::ChangeJobs(JobChange::Cancel)),
+            What::PauseJobs(who) => {
+                let node = self.is(who);
+                self.nodes[&node].order(Order::ChangeJobs(JobChange::Pause));
+                self.pending.push((until, Undo::Order(node, Order::ChangeJobs(JobChange::Resume))));
+            }
             What::Rotate(who) => self.nodes[&self.is(who)].order(Order::Rotate),
             What::Admin(shop, admin) => {
                 self.order_all(&Order::Admin(shop, admin));

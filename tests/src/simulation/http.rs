@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::TcpStream;
 
 use super::document::PUBLIC;
+use super::ledger::now;
 
 /// What a client waits for a whole exchange. Longer than anything that a node waits for.
 pub const PATIENCE: Duration = Duration::from_secs(8);
@@ -27,6 +28,8 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+    /// When it had come.
+    pub at: Duration,
 }
 
 impl Reply {
@@ -77,7 +80,7 @@ fn parse(answer: &str) -> Option<Reply> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let reply = Reply { status, headers, body: body.to_owned() };
+    let reply = Reply { status, headers, body: body.to_owned(), at: now() };
     let length: usize = reply.header("content-length")?.parse().ok()?;
     (body.len() == length).then_some(reply)
 }

@@ -8,7 +8,8 @@ use stickler_core::document::cluster::{WhenDown, WhenFull};
 use stickler_core::ids::{BackendId, JobId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    BackendRecord, Binding, Catalog, Cause, Ended, Job, Jobs, MoveReason, Record, SessionKey, Verdict, View,
+    Announced, AtDeadline, BackendRecord, Binding, Catalog, Cause, Ended, Job, Jobs, MoveReason, Record,
+    SessionKey, Verdict, View,
 };
 
 use super::ledger::{Ledger, now};
@@ -61,6 +62,7 @@ impl Judge {
         for session in view.jobs.announced.keys() {
             self.ledger.open().evidence.room.is_announced(now(), session.key);
         }
+        self.closing(view);
         self.jobs = Arc::clone(&view.jobs);
         self.caps(view);
         self.applied = view.applied;
@@ -146,15 +148,39 @@ impl Judge {
     fn may_be_late(&self, view: &View, before: &Binding) -> bool {
         let was_over = |id: &JobId| self.jobs.jobs.get(id).is_some_and(Job::is_over);
         let mut jobs = self.jobs.jobs.iter().chain(&view.jobs.jobs);
-        jobs.any(|(id, job)| !was_over(id) && job.pool == before.pool && job.is_late(view.time))
+        jobs.any(|(id, job)| {
+            let moves = job.at_deadline == AtDeadline::Move && job.is_late(view.time);
+            moves && !was_over(id) && job.pool == before.pool
+        })
+    }
+
+    /// Jobs end the sessions that are left at their deadline, where they say so.
+    fn closing(&self, view: &View) {
+        let jobs: Vec<&Job> =
+            view.jobs.jobs.values().filter(|job| job.at_deadline == AtDeadline::Close).collect();
+        for job in jobs.into_iter().filter(|job| job.deadline.is_some() && !job.is_over()) {
+            for (session, binding) in self.bindings.iter().filter(|(session, it)| job.concerns(**session, it))
+            {
+                self.ledger.open().evidence.may_be_closed(*session, binding.epoch);
+            }
+        }
     }
 
     /// I3: a job moves what it has announced, or what is left when its time is over.
     fn moved_by_job(&self, session: SessionKey, before: &Binding, after: &Binding, late: bool) {
-        if late || self.jobs.is_announced(session, before.epoch) {
-            return self.ledger.count("announced moves judged");
+        if late {
+            return self.ledger.count("late moves");
         }
-        self.ledger.violated(format_args!("I3 NoUnforcedMove: {session:?}: no job has announced {after:?}"));
+        let announced = self.jobs.announced.get(&session).filter(|announced| announced.epoch == before.epoch);
+        let Some(Announced { job, .. }) = announced else {
+            let told = format_args!("I3 NoUnforcedMove: {session:?}: no job has announced {after:?}");
+            return self.ledger.violated(told);
+        };
+        self.ledger.count("announced moves judged");
+        let told = self.jobs.jobs.get(job).is_some_and(|job| job.hook.is_some());
+        let seen = (session.key, before.epoch);
+        let judged = self.ledger.open().evidence.jobs.moves(*job, seen, after.changed_at, told);
+        judged.unwrap_or_else(|broken| self.ledger.violated(broken));
     }
 
     /// I8: a session ends by its application, by an operator who saw this epoch of it, or when its time is

@@ -13,15 +13,19 @@
 //! flap. In half of the runs the document has nodes eject shops, queue requests for them and try some again
 //! ([`pool_settings`]); there shops answer with errors, are slow and break off while their checks go well, and crowds come
 //! who need no session. Operators drain, put into maint and back at once, exchange a shop in the document, and move and end
-//! sessions by what they saw a while ago, one by one and by rule. Clients are browsers with cookies of the shop and of Stickler, and
-//! callers of an API with a header; they log in and out, rest, race, and send what they must not.
+//! sessions by what they saw a while ago, one by one and by rule. Jobs of theirs empty shops, even sessions out, and are
+//! ended and undone. Clients are browsers with cookies of the shop and of Stickler, and callers of an API with a header;
+//! they log in and out, rest, race, and send what they must not.
 //!
-//! What is not there, because the product does not offer it: a change of membership and a transfer of
-//! leadership. What is not there, because it can't be simulated here: a process that is stopped while its
-//! clock goes on (what stands still is its network), a jump of the monotonic clock (leases rest on its rate),
-//! and sled's own files, which `stickler-raft`'s tests of power cuts cover.
+//! In seven of ten runs anything may happen at any time. In the others little does, and that together ([`draw`]): one node
+//! is far away, or operators are busy while nodes and links are well. There jobs have the application told, too, are paused,
+//! and end what is left at their deadline.
 //!
-//! What is promised is checked in five places:
+//! What is not there, because the product does not offer it: a change of membership. What is not there, because it can't be
+//! simulated here: a process that is stopped while its clock goes on (what stands still is its network), a jump of the
+//! monotonic clock (leases rest on its rate), and sled's own files, which `stickler-raft`'s tests of power cuts cover.
+//!
+//! What is promised is checked in these places:
 //!
 //! - [`observer`] and [`judge`] look at each node whenever its state changes: I1, I2, I3, I8 and I9, by the
 //!   predicates of `stickler_core::invariants`, on whose word a shop is down, that ids are permanent, and by
@@ -30,6 +34,7 @@
 //!   judges what leaves by what the document says about it: how many at once, how often, and nothing new for a shop that
 //!   is ejected.
 //! - [`waiting_for_room`] judges for how long requests wait in queues, and who goes first.
+//! - [`job_promises`] has what jobs were told: which are paused, and which sessions the application lets go.
 //! - [`shop_host`] sees what a client must not be able to send, and what comes twice.
 //! - [`oracle`] is each client's own record: what it was told is there, stays there (I4, I6). What it
 //!   could not learn counts as neither done nor refused.
@@ -46,6 +51,7 @@ pub mod draw;
 pub mod evidence;
 pub mod faults;
 pub mod http;
+pub mod job_promises;
 pub mod judge;
 pub mod ledger;
 pub mod links;

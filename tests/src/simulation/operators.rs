@@ -9,18 +9,19 @@ use stickler_core::document::cluster::Rate;
 use stickler_core::ids::{BackendId, Epoch, LogIndex, Revision};
 use stickler_core::receipt::{Receipt, Wait};
 use stickler_core::state::{
-    Admin, AdminState, ApplyDocument, AtDeadline, BackendRecord, Binding, ChangeJob, Command, JobChange,
-    JobOutcome, Outcome, RebindOutcome, Record, Removal, RotateOutcome, SessionKey, SetAdmin, StartJob,
-    UnbindOutcome, Work,
+    Admin, AdminState, ApplyDocument, BackendRecord, Binding, ChangeJob, Command, JobChange, JobOutcome,
+    Outcome, RebindOutcome, Record, Removal, RotateOutcome, SessionKey, SetAdmin, StartJob, UnbindOutcome,
+    Work,
 };
 use stickler_node::by_rule::{Job, Seen};
 use stickler_raft::{Cluster, Persistence};
 
 use super::document::{SHOPS, document};
 use super::ledger::{Ledger, now};
-use super::plan::{Act, JobPlan, Operation};
+use super::plan::{Act, JobPlan, JobWork, Operation};
 use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
+use super::shop_host::TOLD;
 
 /// Longest wait for a change.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,8 +59,8 @@ pub enum Order {
     Rotate,
     /// Begin a job.
     Job(JobPlan),
-    /// End the jobs that go on.
-    CancelJobs,
+    /// Pause the jobs that are not over, let them go on, or end them.
+    ChangeJobs(JobChange),
 }
 
 /// Somebody at one node. Clones are the same.
@@ -112,7 +113,7 @@ impl Operator {
             }
             Order::Rotate => self.rotate().await,
             Order::Job(plan) => self.begin_job(plan).await,
-            Order::CancelJobs => self.cancel_jobs().await,
+            Order::ChangeJobs(change) => self.change_jobs(change).await,
         }
     }
 
@@ -144,27 +145,24 @@ impl Operator {
             let view = self.cluster.view();
             let named =
                 |shop: &str| view.catalog.backends.iter().find(|(_, it)| it.name == shop).map(|(id, _)| *id);
-            let (work, rate, deadline) = match plan {
-                JobPlan::Evacuate(shop, rate, deadline) => {
+            let work = match plan.work {
+                JobWork::Evacuate(shop) => {
                     let Some(backend) = named(shop) else { return };
-                    (Work::Evacuate { backend, to: None }, rate, deadline.map(Duration::from_millis))
+                    Work::Evacuate { backend, to: None }
                 }
-                JobPlan::Rebalance(rate) => (Work::Rebalance { most: u64::MAX }, rate, None),
-                JobPlan::Undo(rate) => {
-                    let epochs = (Epoch(0), Epoch(0));
-                    (Work::Undo { of: view.jobs.last, epochs }, rate, None)
-                }
+                JobWork::Rebalance => Work::Rebalance { most: u64::MAX },
+                JobWork::Undo => Work::Undo { of: view.jobs.last, epochs: (Epoch(0), Epoch(0)) },
             };
             StartJob {
                 expected: view.jobs.last,
                 work,
                 pool: view.catalog.pools.first().copied(),
                 affinity: None,
-                rate: Rate { most: rate, period: Duration::from_secs(1) },
+                rate: Rate { most: plan.rate, period: Duration::from_secs(1) },
                 hold: HOLD,
-                deadline,
-                at_deadline: AtDeadline::Move,
-                hook: None,
+                deadline: plan.deadline.map(Duration::from_millis),
+                at_deadline: plan.at_deadline,
+                hook: plan.tells.then(|| format!("http://{{backend}}{TOLD}")),
             }
         };
         let proposed =
@@ -174,17 +172,27 @@ impl Operator {
         }
     }
 
-    async fn cancel_jobs(&self) {
+    async fn change_jobs(&self, change: JobChange) {
         let changes: Vec<ChangeJob> = {
             let view = self.cluster.view();
             let at_work = view.jobs.jobs.iter().filter(|(_, job)| !job.is_over());
-            at_work
-                .map(|(id, job)| ChangeJob { job: *id, expected: job.revision, change: JobChange::Cancel })
-                .collect()
+            at_work.map(|(id, job)| ChangeJob { job: *id, expected: job.revision, change }).collect()
         };
         for change in changes {
+            let job = change.job;
+            if change.change == JobChange::Resume {
+                self.ledger.open().evidence.jobs.may_go_on(job);
+            }
+            let pauses = change.change == JobChange::Pause;
             let change = Command::ChangeJob(change);
-            let _ = self.cluster.propose(change, ADMIN_PATIENCE, Persistence::Report).await;
+            let answer = self.cluster.propose(change, ADMIN_PATIENCE, Persistence::Report).await;
+            if let Ok(answer) = answer
+                && pauses
+                && matches!(answer.outcome, Outcome::Job(JobOutcome::Done(_)))
+            {
+                self.ledger.count("jobs paused");
+                self.ledger.open().evidence.jobs.is_paused(job, answer.index);
+            }
         }
     }
 

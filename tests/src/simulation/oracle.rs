@@ -87,7 +87,9 @@ impl Record {
     /// Takes in that a node or a shop has answered, and judges how long it has waited for room, and before whom.
     pub fn had_room(&self, ledger: &Ledger, who: &str, answer: &Answered<'_>) {
         let over = self.may_have_ended(ledger);
-        let known = self.home.as_ref().zip(self.epoch).filter(|_| !over);
+        // What was heard after it was sent says nothing of where it has waited.
+        let known =
+            self.home.as_ref().zip(self.epoch).filter(|(_, (_, since))| !over && *since <= answer.asked);
         let known = known.map(|(home, (epoch, _))| (home.shop.as_str(), Epoch(epoch)));
         let judged = ledger.open().evidence.had_room(answer, known);
         judged.unwrap_or_else(|broken| ledger.violated(format_args!("{broken} ({who})")));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use stickler_core::ids::NodeId;
-use stickler_core::state::Admin;
+use stickler_core::state::{Admin, AtDeadline};
 use stickler_raft::store::SyncPolicy;
 
 use super::document::nodes;
@@ -121,10 +121,12 @@ pub enum What {
     LeavesSlowly(Who, Duration, Vec<Operation>),
     /// An operator begins a job.
     Job(Who, JobPlan),
-    /// An operator empties a shop, at so many sessions a second, while it takes so much longer for each request.
-    EmptiesSlowShop(Who, &'static str, u32, Duration),
+    /// An operator begins a job at a moment when a shop takes so much longer for each request.
+    JobAtSlowShop(Who, JobPlan, &'static str, Duration),
     /// An operator ends the jobs that go on.
     CancelJobs(Who),
+    /// An operator pauses them, and lets them go on at the end.
+    PauseJobs(Who),
     /// A shop says that it wants no new sessions.
     ShopDrains(&'static str),
     /// A shop's process is started again in place: there again before anybody calls it down.
@@ -148,14 +150,28 @@ pub enum Trouble {
 
 /// A job that an operator begins.
 #[derive(Clone, Copy, Debug)]
-pub enum JobPlan {
-    /// A shop becomes empty, at so many sessions a second; with a deadline in milliseconds, after which what is left moves
-    /// whatever goes on.
-    Evacuate(&'static str, u32, Option<u64>),
+pub struct JobPlan {
+    /// What it does.
+    pub work: JobWork,
+    /// How many sessions it moves in a second.
+    pub rate: u32,
+    /// After how many milliseconds its time is over.
+    pub deadline: Option<u64>,
+    /// What becomes of sessions then that are left.
+    pub at_deadline: AtDeadline,
+    /// Whether a shop is told before a session leaves it. It does not always agree.
+    pub tells: bool,
+}
+
+/// See [`JobPlan`].
+#[derive(Clone, Copy, Debug)]
+pub enum JobWork {
+    /// A shop becomes empty.
+    Evacuate(&'static str),
     /// Sessions become even.
-    Rebalance(u32),
+    Rebalance,
     /// The newest job is undone.
-    Undo(u32),
+    Undo,
 }
 
 /// What an operator does to the session at position `pick` of those that are there.
@@ -196,6 +212,9 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} nodes, sync {:?}, healed at {:?}", self.nodes, self.sync, self.healed)?;
+        if self.well {
+            writeln!(f, "nodes and links are well")?;
+        }
         if self.pool.are_any() {
             writeln!(f, "{:?}", self.pool)?;
         }
@@ -241,7 +260,8 @@ impl What {
             Self::ComesBackSlowly(..) => "faults: a node comes back slowly",
             Self::LeavesSlowly(..) => "faults: a node leaves slowly",
             Self::Job(..) => "operators: a job",
-            Self::EmptiesSlowShop(..) => "operators: a slow shop is emptied",
+            Self::JobAtSlowShop(..) => "operators: a job, when a shop is slow",
+            Self::PauseJobs(_) => "operators: jobs are paused",
             Self::CancelJobs(_) => "operators: jobs are cancelled",
             Self::ShopDrains(_) => "faults: a shop drains itself",
             Self::ShopRestarts(_) => "faults: a shop restarts in place",

@@ -134,6 +134,10 @@ async fn serve(life: Arc<Life>) -> turmoil::Result {
 /// How often a shop breaks off after it has done what it was asked.
 const BREAKS_OFF: f64 = 0.03;
 
+/// Where it is told that a session is about to leave, and how often it agrees.
+pub const TOLD: &str = "/told";
+const AGREES: f64 = 0.7;
+
 /// What stands between a cart's name and how often its session has got a new identifier.
 const RENAMED: char = '~';
 
@@ -174,6 +178,9 @@ impl Life {
                 response.headers_mut().insert("x-drain", HeaderValue::from_static("yes"));
             }
             return Ok(response);
+        }
+        if uri.path() == TOLD {
+            return Ok(self.is_told(request.headers()));
         }
         let headers = request.headers();
         let handle = text(headers, "stickler-session");
@@ -224,6 +231,21 @@ impl Life {
             response.headers_mut().insert("set-cookie", line);
         }
         Ok(response)
+    }
+
+    /// A session is about to leave. The shop does not always agree.
+    fn is_told(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let key = text(headers, "idempotency-key").unwrap_or_default();
+        let agrees = self.inside().random.random_bool(AGREES);
+        self.ledger.count(if agrees { "hooks agreed to" } else { "hooks refused" });
+        self.ledger.note(self.name, format_args!("is told {key}, and agrees: {agrees}"));
+        let mut response = Response::new(Full::default());
+        if agrees {
+            self.ledger.open().evidence.jobs.agrees(key);
+        } else {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
     }
 
     /// What the shop's trouble does to a request: how much longer it takes, and how it fails.

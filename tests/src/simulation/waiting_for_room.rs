@@ -144,9 +144,9 @@ impl WaitingForRoom {
     /// When there were not as many.
     pub fn has_a_place(&self, answer: &Answered<'_>) -> Result<(), String> {
         let (Some(queue), Some("queue-full")) = (self.queue, answer.refused) else { return Ok(()) };
-        let at_node = self.nodes.get(&answer.node).cloned().unwrap_or_default();
-        let answered = at_node.answered.iter().rev().take_while(|at| **at >= answer.asked).count();
-        let others = at_node.open + answered;
+        let others = self.nodes.get(&answer.node).map_or(0, |at_node| {
+            at_node.open + at_node.answered.iter().filter(|at| **at >= answer.asked).count()
+        });
         if others > queue.longest as usize {
             return Ok(());
         }

@@ -292,8 +292,13 @@ impl World<'_> {
         let (kind, late) = LATE;
         for (node, host) in &self.nodes {
             for session in host.sessions_of(idle_timeout(kind)) {
-                let used = self.ledger.open().evidence.last_used(session);
-                if used.is_some_and(|used| now.saturating_sub(used) > late) {
+                let (used, all_leased) = {
+                    let evidence = &self.ledger.open().evidence;
+                    (evidence.last_used(session), evidence.all_leased)
+                };
+                // Without a leader the cluster's time stands still.
+                let Some((used, since)) = used.zip(all_leased) else { continue };
+                if now.saturating_sub(used.max(since)) > late {
                     self.ledger.violated_at(
                         now,
                         format_args!("I8 OneTime: {session} was last used at {used:?} and is still there on node {node}"),

@@ -15,6 +15,7 @@ use super::backends::AdminState;
 use super::command::{Announce, ChangeJob, JobChange, Quiet, StartJob, Withdraw, Withdrawn};
 use super::outcome::{JobOutcome, Outcome};
 use super::record::{Binding, Cause, MoveReason, Record, SessionKey};
+use crate::deliberate::{self, Fault};
 use crate::document::cluster::Rate;
 use crate::ids::{AffinityId, BackendId, Epoch, JobId, LogIndex, NodeId, PoolId, Revision};
 use crate::time::ClusterTime;
@@ -306,8 +307,8 @@ impl State {
             return JobOutcome::Changed(change.job);
         }
         let state = match change.change {
-            JobChange::Pause => JobState::Paused,
-            JobChange::Resume => JobState::Running,
+            JobChange::Pause if !deliberate::active(Fault::IgnorePause) => JobState::Paused,
+            JobChange::Pause | JobChange::Resume => JobState::Running,
             JobChange::Cancel => JobState::Cancelled,
             JobChange::Finish { left } => {
                 job.left = left;
