@@ -33,8 +33,8 @@ pub enum Season {
 /// How many clients there are.
 pub const CLIENTS: usize = 12;
 
-/// How often a client tries until an answer comes, in calm times.
-const ATTEMPTS: u32 = 5;
+/// How often a client tries until an answer comes, in calm times. Nodes refuse sessions beyond a rate, and shops break off.
+const ATTEMPTS: u32 = 10;
 
 /// Longest pause between two requests of one client, in milliseconds.
 const PAUSE: u64 = 300;
