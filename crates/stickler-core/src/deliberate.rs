@@ -70,12 +70,23 @@ pub enum Fault {
     RetrySent,
     RetryForEver,
     RetryWithoutBudget,
+    StartAtOnce,
+    RequestsByCounts,
+    CheckWithoutBody,
+    RefusalPasses,
+    OverlookDrain,
+    MoveRefused,
+    RefuseWhileDraining,
+    RedirectWithoutQuery,
+    LeaveAllAtOnce,
+    UndoEverything,
+    RebalanceBackwards,
 }
 
 /// A fault's name on the command line, and what it does.
 type Described = (Fault, &'static str, &'static str);
 
-const DESCRIBED: [Described; 62] = [
+const DESCRIBED: [Described; 73] = [
     (Fault::MoveWithoutReason, "move-without-reason", "a move is not checked for its reason"),
     (Fault::MoveWithoutEpoch, "move-without-epoch", "a move is not compared on the epoch"),
     (Fault::UnbindWithoutEpoch, "unbind-without-epoch", "an unbind is not compared on the epoch"),
@@ -210,6 +221,45 @@ const DESCRIBED: [Described; 62] = [
     ),
     (Fault::RetryForEver, "retry-for-ever", "a request is sent again as often as the budget allows"),
     (Fault::RetryWithoutBudget, "retry-without-budget", "retries are not limited by the pool's budget"),
+    (Fault::StartAtOnce, "start-at-once", "a backend that has come up gets its whole share at once"),
+    (
+        Fault::RequestsByCounts,
+        "requests-by-counts",
+        "requests that begin no session go by how many sessions each backend has",
+    ),
+    (Fault::CheckWithoutBody, "check-without-body", "a check passes whatever the body says"),
+    (Fault::RefusalPasses, "refusal-passes", "a check by connecting alone passes where nobody accepts"),
+    (Fault::OverlookDrain, "overlook-drain", "a backend that says that it drains gets new sessions"),
+    (
+        Fault::MoveRefused,
+        "move-refused",
+        "a session moves whose affinity has it refused, or sent elsewhere, while its backend is away",
+    ),
+    (
+        Fault::RefuseWhileDraining,
+        "refuse-while-draining",
+        "such a session is refused while its backend drains, and would serve it",
+    ),
+    (
+        Fault::RedirectWithoutQuery,
+        "redirect-without-query",
+        "a client that is sent elsewhere is not sent with its query",
+    ),
+    (
+        Fault::LeaveAllAtOnce,
+        "leave-all-at-once",
+        "the sessions of a backend that is gone leave it as fast as they can",
+    ),
+    (
+        Fault::UndoEverything,
+        "undo-everything",
+        "an undo moves back whoever was elsewhere before, for whatever reason",
+    ),
+    (
+        Fault::RebalanceBackwards,
+        "rebalance-backwards",
+        "a job that evens sessions out takes them from the backends that have the fewest",
+    ),
 ];
 
 impl Fault {

@@ -1,5 +1,6 @@
 //! Evening out bound sessions over a pool, with as few moves as that takes.
 
+use crate::deliberate::{self, Fault};
 use crate::ids::{BackendId, PoolId};
 use crate::state::{BackendRecord, View};
 
@@ -37,7 +38,11 @@ pub fn next_moves(loads: &[Load], most: usize) -> Vec<(BackendId, BackendId)> {
         if above(from) - above(to) <= one || from.backend == to.backend {
             break;
         }
-        let (from, to) = (from.backend, to.backend);
+        let backwards = deliberate::active(Fault::RebalanceBackwards);
+        if backwards && to.sessions == 0 {
+            break;
+        }
+        let (from, to) = if backwards { (to.backend, from.backend) } else { (from.backend, to.backend) };
         for load in &mut loads {
             load.sessions = load.sessions + u64::from(load.backend == to) - u64::from(load.backend == from);
         }

@@ -58,8 +58,10 @@ fn unrecorded(age: Duration) -> Recognised {
     Recognised { found: vec![found], ..Recognised::default() }
 }
 
+/// A backend is chosen by what counts sessions where one begins that counts.
 fn unbound(mint: Mint) -> Step {
-    Step::Unbound { pool: POOL, by: ChooseBy::Algorithm, mint }
+    let by = if mint == Mint::Recorded { ChooseBy::Algorithm } else { ChooseBy::WithoutCounts };
+    Step::Unbound { pool: POOL, by, mint }
 }
 
 const COOKIE: &str = "[[affinity.by]]\nmethod = \"cookie\"";
@@ -104,6 +106,14 @@ fn a_token_without_a_record_begins_its_session_while_it_is_good() {
     let rejects = format!("when_down = \"reject\"\n{settings}");
     let place = Step::Place { session, pool: POOL, held };
     assert_eq!(step(Footing::Leased, &rejects, &good), place, "nobody waits for a backend that was removed");
+}
+
+#[test]
+fn a_request_whose_answer_may_begin_a_session_goes_where_the_next_session_belongs() {
+    let learned = "[[affinity.by]]\nmethod = \"application-cookie\"\nname = \"SHOP\"";
+    let begins = Step::Unbound { pool: POOL, by: ChooseBy::Algorithm, mint: Mint::No };
+    assert_eq!(step(Footing::Leased, learned, &nothing()), begins);
+    assert_eq!(step(Footing::Leased, HEADER, &nothing()), unbound(Mint::No), "it begins none");
 }
 
 #[test]

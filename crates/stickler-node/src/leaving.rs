@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::Rate;
 use stickler_core::ids::AffinityId;
 use stickler_core::leaving::{Leaving, Occasion, find, occasion};
@@ -77,7 +78,8 @@ impl Mover {
             self.found = found;
         }
         let batch = (u128::from(rate.most) * PAUSE.as_millis() / rate.period.as_millis().max(1)).max(1);
-        let batch = usize::try_from(batch).unwrap_or(usize::MAX);
+        let all = deliberate::active(Fault::LeaveAllAtOnce);
+        let batch = if all { FOUND } else { usize::try_from(batch).unwrap_or(usize::MAX) };
         let rest = self.found.len().saturating_sub(batch);
         let moving = self.found.split_off(rest);
         let moving_count = u32::try_from(moving.len()).unwrap_or(u32::MAX);

@@ -1,6 +1,7 @@
 //! What becomes of sessions when their backend is gone, is started again, or comes back, on whole nodes.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod choices;
 mod ejection;
 mod health;
 mod leaving;

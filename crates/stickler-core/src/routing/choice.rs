@@ -25,6 +25,17 @@ pub trait Chooser {
     }
 }
 
+/// What a backend is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenFor {
+    /// A session of this key.
+    Session(KeyHash),
+    /// A request whose answer may begin a session.
+    NewSession,
+    /// A request that begins no session that counts.
+    Request,
+}
+
 /// Why a backend takes no new sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTaking {
@@ -60,16 +71,30 @@ pub(super) fn why_not_taking(view: &View, id: BackendId, backend: &BackendRecord
 /// Chooses a backend of `pool` by its algorithm, among those that take new sessions and are not `except`. `now` is cluster
 /// time, for those that start slowly. One that is ejected is chosen only where there are no others; one that is busy, too,
 /// unless a key has to lead to the same backend each time.
-/// `key` is what rendezvous goes by: a session's key, or a hash of the client's address.
+///
+/// Sessions are counted for sessions alone: a request that begins none goes by two choices where the pool's algorithm would
+/// look for the fewest, and no bound holds for it. The counts stay what they are when it has gone, and so would the choice.
 pub fn choose(
     (view, now): (&View, ClusterTime),
     pool: PoolId,
-    key: Option<KeyHash>,
+    chosen_for: ChosenFor,
     except: Option<BackendId>,
     chooser: &mut impl Chooser,
 ) -> Option<BackendId> {
-    let algorithm = view.catalog.pool(pool)?.balance;
+    let policy = view.catalog.pool(pool)?;
     let mut candidates = candidates(view, now, pool, except, chooser);
+    let (key, counts) = match chosen_for {
+        ChosenFor::Session(key) => (Some(key), true),
+        ChosenFor::NewSession => (None, true),
+        ChosenFor::Request => (None, deliberate::active(Fault::RequestsByCounts)),
+    };
+    let algorithm = match policy.balance {
+        Balance::FewestSessions if !counts => Balance::TwoChoices,
+        balance => balance,
+    };
+    if let Some(percent) = policy.bounded_load.filter(|_| counts) {
+        within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
+    }
     if algorithm != Balance::Rendezvous || key.is_none() {
         prefer(&mut candidates, |candidate| !chooser.is_busy(candidate.backend));
     }
@@ -87,7 +112,8 @@ pub fn choose(
 }
 
 /// Chooses a backend of `pool` by the hash of a key alone, whatever the pool's algorithm: for requests without a session
-/// that are to go to the same backend all the same. One that is ejected is chosen only where there are no others.
+/// that are to go to the same backend all the same, for which no bound holds. One that is ejected is chosen only where there
+/// are no others.
 #[must_use]
 pub fn choose_by_hash(
     (view, now): (&View, ClusterTime),
@@ -113,12 +139,9 @@ fn candidates(
     let share = |backend| view.catalog.share(backend, now);
     let mut candidates: Vec<Candidate> =
         backends.map(|(id, backend)| Candidate { backend: id, weight: share(backend) }).collect();
-    let policy = view.catalog.pool(pool);
-    if policy.is_some_and(|policy| policy.ejection.is_some()) && !deliberate::active(Fault::ChooseEjected) {
+    let ejects = view.catalog.pool(pool).is_some_and(|policy| policy.ejection.is_some());
+    if ejects && !deliberate::active(Fault::ChooseEjected) {
         prefer(&mut candidates, |candidate| !chooser.is_ejected(candidate.backend));
-    }
-    if let Some(percent) = policy.and_then(|policy| policy.bounded_load) {
-        within_bound(&mut candidates, percent, |backend| view.counts.of_backend(backend));
     }
     candidates
 }

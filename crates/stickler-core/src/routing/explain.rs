@@ -140,7 +140,7 @@ fn step_of(
     recognised: &Recognised,
 ) -> Step {
     match policy {
-        None => Step::Unbound { pool: pools.drawn, by: ChooseBy::Algorithm, mint: Mint::No },
+        None => Step::Unbound { pool: pools.drawn, by: ChooseBy::WithoutCounts, mint: Mint::No },
         // It looks again with the ring of keys that it has then.
         Some(_) if standing.footing == Footing::CatchingUp && recognised.has_unknown_key() => {
             Step::Hold(Until::Footing)

@@ -38,6 +38,13 @@ pub(super) fn why_leaves(
     if backend.is_some_and(|backend| backend.has_forgotten(binding.epoch)) {
         return Some(MoveReason::BackendRestarted);
     }
+    let refuses = matches!(affinity.when_down, WhenDown::Reject | WhenDown::Redirect(_));
+    if deliberate::active(Fault::RefuseWhileDraining)
+        && refuses
+        && backend.is_some_and(|backend| matches!(backend.admin, AdminState::Drain { .. }))
+    {
+        return Some(MoveReason::BackendMaint);
+    }
     // Only with a lease: it can stay, and a node that may be wrong about it leaves it alone.
     let returns = affinity.when_back == WhenBack::Return && standing.footing == Footing::Leased;
     let home = returns.then(|| view.catalog.may_go_home(binding)).flatten()?;
@@ -56,7 +63,8 @@ pub(super) fn leave(
 ) -> Step {
     let moves = match &affinity.when_down {
         WhenDown::Rebind | WhenDown::Wait { then: AfterWait::Rebind, .. } => true,
-        WhenDown::Reject | WhenDown::Redirect(_) | WhenDown::Wait { then: AfterWait::Reject, .. } => false,
+        WhenDown::Reject | WhenDown::Redirect(_) => deliberate::active(Fault::MoveRefused),
+        WhenDown::Wait { then: AfterWait::Reject, .. } => false,
     };
     // What it held is gone, and waiting brings nothing back.
     let backend = located.binding.backend;
@@ -125,6 +133,7 @@ pub(super) fn stay_away(
     match &affinity.when_down {
         _ if is_for_good(view, backend, reason) => None,
         WhenDown::Rebind => None,
+        WhenDown::Reject | WhenDown::Redirect(_) if deliberate::active(Fault::MoveRefused) => None,
         WhenDown::Reject => Some(Step::Refuse(Refusal::BackendGone)),
         WhenDown::Redirect(_) => Some(Step::Refuse(Refusal::Redirected)),
         WhenDown::Wait { timeout, then } => {

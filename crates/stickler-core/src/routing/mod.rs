@@ -8,7 +8,7 @@ mod plan;
 mod step;
 mod ticket;
 
-pub use choice::{Chooser, NotTaking, choose, choose_by_hash};
+pub use choice::{Chooser, ChosenFor, NotTaking, choose, choose_by_hash};
 pub use failover::{leaves_at_once, lets_go, why_gone};
 pub use plan::{Plan, Pools};
 pub use step::{ChooseBy, Held, Mint, Refusal, Step, Until, decide, decide_located};

@@ -56,11 +56,22 @@ pub enum Step {
     Refuse(Refusal),
 }
 
+impl Step {
+    /// Whether a session that counts is bound or moved by it, or may be by the answer.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        matches!(self, Self::Place { .. } | Self::Move { .. } | Self::Unbound { by: ChooseBy::Algorithm, .. })
+    }
+}
+
 /// What a backend is chosen by for a request without a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChooseBy {
-    /// The pool's algorithm.
+    /// The pool's algorithm: a session that counts may begin there.
     Algorithm,
+    /// The same, whatever sessions are bound where: none begins that counts, and if such requests went by counts, they
+    /// would all go to the same backend until a session is bound.
+    WithoutCounts,
     /// A hash of the client's address.
     Source,
     /// A hash of the identifier, for which there is no room.
@@ -300,13 +311,13 @@ fn decide_new(
             };
         }
         (Some(RecordWhen::OnReturn), Footing::Leased) => {
-            return unbound(ChooseBy::Algorithm, Mint::Unrecorded);
+            return unbound(ChooseBy::WithoutCounts, Mint::Unrecorded);
         }
         // Its token proves the session until the quorum is back.
         (Some(_), Footing::Isolated)
             if affinity.when_isolated == WhenIsolated::ServeKnown && !may_be_known_elsewhere(recognised) =>
         {
-            return unbound(ChooseBy::Algorithm, Mint::Unrecorded);
+            return unbound(ChooseBy::WithoutCounts, Mint::Unrecorded);
         }
         (None, _) if !learns(affinity) => {}
         (_, Footing::CatchingUp) => return Step::Hold(Until::Footing),
@@ -315,7 +326,7 @@ fn decide_new(
         (None, Footing::Leased) => return unbound(ChooseBy::Algorithm, Mint::No),
     }
     match affinity.otherwise {
-        Otherwise::Balance => unbound(ChooseBy::Algorithm, Mint::No),
+        Otherwise::Balance => unbound(ChooseBy::WithoutCounts, Mint::No),
         Otherwise::Hash => unbound(ChooseBy::Source, Mint::No),
         Otherwise::Reject => Step::Refuse(Refusal::NoIdentifier),
     }
@@ -331,7 +342,7 @@ fn decide_retired(standing: &Standing, affinity: &Affinity, pool: PoolId, recogn
         Otherwise::Reject if recognised.found.is_empty() => Step::Refuse(Refusal::NoIdentifier),
         Otherwise::Hash => Step::Unbound { pool, by: ChooseBy::Source, mint: Mint::No },
         Otherwise::Balance | Otherwise::Reject => {
-            Step::Unbound { pool, by: ChooseBy::Algorithm, mint: Mint::No }
+            Step::Unbound { pool, by: ChooseBy::WithoutCounts, mint: Mint::No }
         }
     }
 }

@@ -204,6 +204,9 @@ impl Job {
             Work::Rebalance { .. } => binding.pool == self.pool,
             Work::Undo { epochs: (after, last), .. } => {
                 let by_job = binding.cause == Cause::Moved(MoveReason::Job) && binding.pool == self.pool;
+                if deliberate::active(Fault::UndoEverything) {
+                    return binding.pool == self.pool && binding.home.backend().is_some();
+                }
                 by_job && after < binding.epoch && binding.epoch <= last && binding.home.backend().is_some()
             }
         }

@@ -15,10 +15,12 @@ use stickler_core::document::cluster::{
     Affinity, AfterWait, CookieAttributes, HostMatch, Method, Mode, Otherwise, PathPattern, RecordWhen,
     Route, SameSite, WeightedPool, WhenDown, WhenIsolated,
 };
-use stickler_core::ids::{BackendId, Epoch, KeyHash, LogIndex, PoolId};
+use stickler_core::ids::{BackendId, Epoch, LogIndex, PoolId};
 use stickler_core::lease::{Footing, Standing};
 use stickler_core::routing::explain::{Asked, Explained, Part, explain};
-use stickler_core::routing::{ChooseBy, Chooser, Mint, Plan, Pools, Step, choose, choose_by_hash, decide};
+use stickler_core::routing::{
+    ChooseBy, Chooser, ChosenFor, Mint, Plan, Pools, Step, choose, choose_by_hash, decide,
+};
 use stickler_core::state::{Admin, Catalog, Command, MoveReason, Rebind, SessionKey, SetAdmin, Unbind, View};
 use stickler_core::time::ClusterTime;
 
@@ -224,9 +226,9 @@ fn agrees(
         |wanted: Part| explained.backends.iter().filter(move |(_, part)| *part == wanted).map(|(id, _)| *id);
     let candidates: Vec<_> = with(Part::Candidate).collect();
     let named: Vec<_> = with(Part::Named).collect();
-    let chosen_by = |key: Option<KeyHash>| {
+    let chosen_by = |chosen_for| {
         let mut pools = pools.for_new();
-        pools.find_map(|pool| choose((view, now), pool, key, None, &mut Last))
+        pools.find_map(|pool| choose((view, now), pool, chosen_for, None, &mut Last))
     };
     let is_chosen = |chosen: Option<BackendId>| {
         assert_eq!(chosen.is_some(), !candidates.is_empty());
@@ -255,12 +257,15 @@ fn agrees(
             assert!(home.is_none_or(|(_, part)| *part == Part::Gone(reason)));
         }
         Step::Place { .. } if !named.is_empty() => assert_eq!(explained.goes_to, Some(named[0])),
-        Step::Place { session, .. } => is_chosen(chosen_by(Some(session.key))),
+        Step::Place { session, .. } => is_chosen(chosen_by(ChosenFor::Session(session.key))),
         Step::Unbound { by: by @ (ChooseBy::Source | ChooseBy::Key(_)), .. } => {
             let key = if let ChooseBy::Key(key) = by { key } else { plan.source_key(source).unwrap() };
             is_chosen(pools.for_new().find_map(|pool| choose_by_hash((view, now), pool, key, None, &Last)));
         }
-        Step::Unbound { .. } if explained.drawn.is_some() => is_chosen(chosen_by(None)),
+        Step::Unbound { by, .. } if explained.drawn.is_some() => {
+            let counts = by == ChooseBy::Algorithm;
+            is_chosen(chosen_by(if counts { ChosenFor::NewSession } else { ChosenFor::Request }));
+        }
         Step::Unbound { .. } | Step::Hold(_) | Step::Refuse(_) | Step::End { .. } => {}
     }
     assert!(explained.goes_to.is_none_or(|id| view.catalog.backends.contains_key(&id)));

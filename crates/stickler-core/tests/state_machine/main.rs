@@ -4,6 +4,7 @@
 
 mod aliases;
 mod by_rule;
+mod choices;
 mod commands;
 mod conflicts;
 mod documents;

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use stickler_core::deliberate::{self, Fault};
 use stickler_core::document::cluster::{CheckAnswer, HealthCheck};
 use stickler_core::state::{Finding, MAX_INSTANCE};
 use stickler_rt::Network;
@@ -23,7 +24,10 @@ const MAX_BODY: usize = 64 * 1024;
 pub(super) async fn check(network: &dyn Network, address: SocketAddr, check: &HealthCheck) -> Finding {
     let found = async {
         match &check.path {
-            None => network.connect(address).await.is_ok().then_some(Finding::UP),
+            None => {
+                let accepts = network.connect(address).await.is_ok();
+                (accepts || deliberate::active(Fault::RefusalPasses)).then_some(Finding::UP)
+            }
             Some(path) => ask(network, address, path, &check.answer).await,
         }
     };
@@ -82,10 +86,12 @@ async fn read(response: Response<Incoming>, wanted: &CheckAnswer) -> Option<Find
         return None;
     }
     let has = |name: &String| response.headers().contains_key(name.as_str());
-    let drains = drains_by_status || wanted.drain_header.as_ref().is_some_and(has);
+    let says_so = drains_by_status || wanted.drain_header.as_ref().is_some_and(has);
+    let drains = says_so && !deliberate::active(Fault::OverlookDrain);
     let instance = wanted.instance_header.as_ref().and_then(|name| response.headers().get(name.as_str()));
     let instance = instance.map(|value| instance_of(value.as_bytes()));
-    let body = wanted.body.as_ref().filter(|_| !drains_by_status);
+    let asks = !drains_by_status && !deliberate::active(Fault::CheckWithoutBody);
+    let body = wanted.body.as_ref().filter(|_| asks);
     if let Some(text) = body
         && !contains(response.into_body(), text.as_bytes()).await
     {

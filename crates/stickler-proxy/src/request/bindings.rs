@@ -2,14 +2,15 @@
 
 use stickler_core::document::cluster::WhenFull;
 use stickler_core::ids::BackendId;
-use stickler_core::routing::{Held, choose};
+use stickler_core::routing::{ChosenFor, Held, choose};
 use stickler_core::state::{
     BindOutcome, BindRefusal, Binding, Located, MoveReason, Origin, Rebind, RebindOutcome, RebindRefusal,
     SessionKey,
 };
 
+use super::answers::{no_backend, not_proposed, unavailable};
 use super::node::ProxyCounters;
-use super::steps::{Router, Routing, no_backend, not_proposed, unavailable};
+use super::steps::{Router, Routing};
 use crate::responses::Answer;
 
 /// What came of binding a session before its request goes on.
@@ -57,7 +58,8 @@ impl Router {
         session: SessionKey,
         failed: Option<BackendId>,
     ) -> Result<Placed, Answer> {
-        let chosen = self.choose(routing, &self.proxy.cluster.view(), Some(session.key), failed);
+        let chosen =
+            self.choose(routing, &self.proxy.cluster.view(), ChosenFor::Session(session.key), failed);
         let pool = chosen.map_or(routing.pools.drawn, |(pool, _)| pool);
         let candidate = chosen.map(|(_, backend)| backend);
         let mut ended_before = false;
@@ -104,7 +106,8 @@ impl Router {
             let own = located.binding.pool;
             let pool = view.catalog.pool(own).map_or(routing.pools.drawn, |_| own);
             let now = view.time.max(self.proxy.cluster.standing().time);
-            choose((&view, now), pool, Some(located.session.key), except, &mut *self.chooser.borrow_mut())
+            let chosen_for = ChosenFor::Session(located.session.key);
+            choose((&view, now), pool, chosen_for, except, &mut *self.chooser.borrow_mut())
         };
         let epoch = located.binding.epoch;
         let rebind = Rebind { session: located.session, epoch, reason, candidate };

@@ -16,11 +16,12 @@ use stickler_core::routing::{Stale, Ticket, validate};
 use stickler_core::state::{BindOutcome, Origin, SessionKey};
 use stickler_raft::ProposeError;
 
+use super::answers::no_backend;
 use super::node::ProxyCounters;
 use super::own_cookie::Minting;
 use super::queue::{InFlightPlace, Turn};
 use super::retries::Tries;
-use super::steps::{Decided, Router, Routing, no_backend};
+use super::steps::{Decided, Router, Routing};
 use super::uses::{OpenBy, OpenPlace};
 use crate::body::Body;
 use crate::exchange::{Destination, Timeouts};

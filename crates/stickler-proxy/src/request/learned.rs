@@ -8,10 +8,11 @@ use stickler_core::document::cluster::Mode;
 use stickler_core::routing::{Routed, Ticket};
 use stickler_core::state::{BindOutcome, Origin, SessionKey};
 
+use super::answers::not_proposed;
 use super::forward::Exchanged;
 use super::node::ProxyCounters;
 use super::reveal::{Did, Revealed};
-use super::steps::{Router, Routing, not_proposed};
+use super::steps::{Router, Routing};
 use crate::body::Body;
 use crate::responses::Answer;
 

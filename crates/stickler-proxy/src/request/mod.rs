@@ -3,6 +3,7 @@
 //! gone, 6 forward, 7 set or refresh the cookie, 8 log.
 
 mod admission;
+mod answers;
 mod binder;
 mod bindings;
 mod chooser;

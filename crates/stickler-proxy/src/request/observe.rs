@@ -15,8 +15,14 @@ impl Router {
         routing: &Routing<'_>,
         failed: Option<BackendId>,
     ) -> Result<Decided, Answer> {
-        let ticket = self.choose_unbound(routing, ChooseBy::Algorithm, failed)?;
-        match self.next_step(routing, routing.recognised, None) {
+        let step = self.next_step(routing, routing.recognised, None);
+        let by = match step {
+            Step::Unbound { mint: Mint::Recorded | Mint::Unrecorded, .. } => ChooseBy::WithoutCounts,
+            step if step.counts() => ChooseBy::Algorithm,
+            _ => ChooseBy::WithoutCounts,
+        };
+        let ticket = self.choose_unbound(routing, by, failed)?;
+        match step {
             Step::Forward(Ticket { session: Some(routed), backend, .. }) => {
                 if let Some(policy) = &routing.policy {
                     self.proxy.observed.count(policy.id, backend != ticket.backend);

@@ -14,10 +14,11 @@ use stickler_core::ids::Epoch;
 use stickler_core::routing::Ticket;
 use stickler_core::state::{BindOutcome, SessionKey};
 
+use super::answers::not_proposed;
 use super::forward::Exchanged;
 use super::node::ProxyCounters;
 use super::reveal::{Did, Revealed};
-use super::steps::{Router, Routing, not_proposed};
+use super::steps::{Router, Routing};
 use crate::responses::Answer;
 
 /// A session that was made up with Stickler's cookie.

@@ -11,8 +11,9 @@ use stickler_core::routing::{Ticket, why_gone};
 use stickler_rt::Moment;
 use tokio::sync::oneshot;
 
+use super::answers::unavailable;
 use super::node::{PATIENCE, ProxyCounters};
-use super::steps::{Router, Routing, unavailable};
+use super::steps::{Router, Routing};
 use crate::responses::Answer;
 
 /// Pause before a request whose backend has gone is decided again.

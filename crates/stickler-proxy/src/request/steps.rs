@@ -6,27 +6,24 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use http::{Response, StatusCode, Uri};
+use http::{Response, Uri};
 use stickler_core::affinity::ignore::ignores;
 use stickler_core::affinity::recognise::{Carried, PassedOver, Policy, Recognised};
 use stickler_core::client_address::Greeting;
 use stickler_core::deliberate::{self, Fault};
-use stickler_core::document::cluster::{Mode, Route, WhenDown, WhenIsolated};
-use stickler_core::ids::{BackendId, KeyHash, PoolId};
+use stickler_core::document::cluster::{Mode, Route, WhenIsolated};
+use stickler_core::ids::{BackendId, PoolId};
 use stickler_core::lease::Footing;
-use stickler_core::redirect;
 use stickler_core::routing::{
-    ChooseBy, Chooser, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose, choose_by_hash,
-    decide, decide_located,
+    ChooseBy, Chooser, ChosenFor, Mint, Plan, Pools, Refusal, Routed, Step, Ticket, Until, choose,
+    choose_by_hash, decide, decide_located,
 };
-use stickler_core::secrets::SecretsError;
-use stickler_core::state::{BindRefusal, Located, SessionKey, Unbind, View};
-use stickler_raft::ProposeError;
+use stickler_core::state::{Located, SessionKey, Unbind, View};
 use stickler_rt::{Moment, Seed, Shutdown};
 
-use super::bindings::{Placed, bind_refused};
+use super::answers::{held_too_long, no_backend, no_document, no_route, no_secrets, refused};
+use super::bindings::Placed;
 use super::chooser::WorkerChooser;
 use super::node::{PATIENCE, Proxy, ProxyCounters};
 use super::source::believed_source;
@@ -38,9 +35,6 @@ use crate::body::Body;
 use crate::exchange::Exchanges;
 use crate::responses::Answer;
 use crate::worker::{ClientRequest, Handler};
-
-/// How soon a client that was refused may try again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// One worker's router: goes through the steps of a request.
 pub struct Router {
@@ -289,7 +283,7 @@ impl Router {
         let view = self.proxy.cluster.view();
         let standing = self.proxy.cluster.standing();
         let Some(policy) = routing.policy.filter(|_| !routing.ignored) else {
-            return Step::Unbound { pool: routing.pools.drawn, by: ChooseBy::Algorithm, mint: Mint::No };
+            return Step::Unbound { pool: routing.pools.drawn, by: ChooseBy::WithoutCounts, mint: Mint::No };
         };
         match known {
             Some((located, asked)) => {
@@ -311,16 +305,17 @@ impl Router {
         failed: Option<BackendId>,
     ) -> Result<Ticket, Answer> {
         let view = self.proxy.cluster.view();
-        let key = match by {
-            ChooseBy::Algorithm => None,
-            ChooseBy::Source => routing.plan.source_key(routing.source),
-            ChooseBy::Key(key) => Some(key),
+        let (key, chosen_for) = match by {
+            ChooseBy::Algorithm => (None, ChosenFor::NewSession),
+            ChooseBy::WithoutCounts => (None, ChosenFor::Request),
+            ChooseBy::Source => (routing.plan.source_key(routing.source), ChosenFor::Request),
+            ChooseBy::Key(key) => (Some(key), ChosenFor::Request),
         };
         let now = view.time.max(self.proxy.cluster.standing().time);
         let by_hash = |pool, key| choose_by_hash((&view, now), pool, key, failed, &*self.chooser.borrow());
         let backend = match key {
             Some(key) => routing.pools.for_new().find_map(|pool| by_hash(pool, key)),
-            None => self.choose(routing, &view, None, failed).map(|(_, backend)| backend),
+            None => self.choose(routing, &view, chosen_for, failed).map(|(_, backend)| backend),
         };
         let backend = backend.ok_or_else(no_backend)?;
         let address = view.catalog.backends.get(&backend).ok_or_else(no_backend)?.address;
@@ -332,7 +327,7 @@ impl Router {
         &self,
         routing: &Routing<'_>,
         view: &View,
-        key: Option<KeyHash>,
+        chosen_for: ChosenFor,
         failed: Option<BackendId>,
     ) -> Option<(PoolId, BackendId)> {
         let chooser = &mut *self.chooser.borrow_mut();
@@ -340,7 +335,7 @@ impl Router {
         routing
             .pools
             .for_new()
-            .find_map(|pool| Some((pool, choose((view, now), pool, key, failed, chooser)?)))
+            .find_map(|pool| Some((pool, choose((view, now), pool, chosen_for, failed, chooser)?)))
     }
 
     async fn hold(&self, until: Until, deadline: Moment) -> Result<(), Answer> {
@@ -375,75 +370,5 @@ impl Handler for Router {
 
     fn refused_connection(&self) {
         ProxyCounters::count(&self.proxy.counters.refused_connections);
-    }
-}
-
-pub(super) fn unavailable(name: &'static str, text: &'static str) -> Answer {
-    Answer::new(StatusCode::SERVICE_UNAVAILABLE, name, text).retry_after(TRY_AGAIN)
-}
-
-fn no_document() -> Answer {
-    unavailable("no-document", "this node has no cluster document yet")
-}
-
-/// What the error says is for operators, who find it in the log and under `/readyz`.
-fn no_secrets(_: SecretsError) -> Answer {
-    unavailable("no-secrets", "this node can't read the cluster's secrets")
-}
-
-fn no_route() -> Answer {
-    Answer::new(StatusCode::NOT_FOUND, "no-route", "no route matches this host and path")
-}
-
-pub(super) fn no_backend() -> Answer {
-    unavailable("no-backend", "no backend takes this request")
-}
-
-fn held_too_long(until: Until) -> Answer {
-    match until {
-        Until::Stable(_) | Until::Moved { .. } => unavailable("moving", "the session is being moved"),
-        Until::Epoch(_) | Until::Footing => unavailable("catching-up", "this node is catching up"),
-        Until::Back { .. } => unavailable("backend-gone", "the backend of this session is away"),
-    }
-}
-
-fn refused(routing: &Routing<'_>, refusal: Refusal) -> Answer {
-    let affinity = routing.policy.map(|policy| policy.affinity);
-    // Where its backend is away, the client sees the operator's page.
-    let with_page = |answer: Answer| match affinity.and_then(|affinity| affinity.unavailable_page.as_ref()) {
-        Some(page) => answer.with_page(page.clone()),
-        None => answer,
-    };
-    match refusal {
-        Refusal::NoIdentifier => {
-            Answer::new(StatusCode::FORBIDDEN, "no-identifier", "the request names no session")
-        }
-        Refusal::BackendGone => with_page(unavailable("backend-gone", "the backend of this session is away")),
-        Refusal::SessionLost => {
-            with_page(unavailable("session-lost", "the backend of this session has lost it"))
-        }
-        Refusal::Redirected => match affinity.map(|affinity| &affinity.when_down) {
-            Some(WhenDown::Redirect(to)) => {
-                let to = redirect::fill(to, routing.asked.path(), routing.asked.query());
-                Answer::new(StatusCode::FOUND, "backend-gone", "the backend of this session is away").to(to)
-            }
-            _ => unavailable("backend-gone", "the backend of this session is away"),
-        },
-        Refusal::Isolated => unavailable("isolated", "this node can't reach the cluster"),
-        Refusal::NoQuorum => unavailable("no-quorum", "the cluster can't take new sessions right now"),
-        Refusal::AffinityFull => bind_refused(BindRefusal::AffinityFull),
-        Refusal::TableFull => bind_refused(BindRefusal::TableFull),
-    }
-}
-
-pub(super) fn not_proposed(error: ProposeError) -> Answer {
-    match error {
-        ProposeError::Unavailable | ProposeError::Stopped => {
-            unavailable("no-quorum", "the cluster can't take new sessions right now")
-        }
-        ProposeError::Unknown => {
-            unavailable("unknown-outcome", "it is not known whether the session was bound")
-        }
-        ProposeError::Overloaded => unavailable("overloaded", "too many sessions are being bound"),
     }
 }

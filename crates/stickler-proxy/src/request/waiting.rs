@@ -13,8 +13,9 @@ use stickler_core::time::ClusterTime;
 use stickler_raft::Cluster;
 use stickler_rt::Moment;
 
+use super::answers::unavailable;
 use super::node::{PATIENCE, ProxyCounters};
-use super::steps::{Router, Routing, unavailable};
+use super::steps::{Router, Routing};
 use crate::responses::Answer;
 
 /// The most requests of one node that wait for backends: each keeps a connection and its head.

@@ -5,7 +5,7 @@ use crate::balance::Candidate;
 use crate::document::cluster::Balance;
 use crate::ids::{BackendId, KeyHash, PoolId};
 use crate::lease::Standing;
-use crate::routing::choice::{Chooser, NotTaking, choose, choose_by_hash, why_not_taking};
+use crate::routing::choice::{Chooser, ChosenFor, NotTaking, choose, choose_by_hash, why_not_taking};
 use crate::routing::failover::why_gone;
 use crate::routing::plan::Pools;
 use crate::routing::step::{ChooseBy, Held, Step};
@@ -133,7 +133,9 @@ impl Judge<'_> {
             Some(Step::Move { located, .. }) => (Some(located.session.key), Some(located.binding.backend)),
             Some(Step::Unbound { by: ChooseBy::Source, .. }) => (source_key, None),
             Some(Step::Unbound { by: ChooseBy::Key(key), .. }) => (Some(key), None),
-            Some(Step::Unbound { by: ChooseBy::Algorithm, .. }) | None => (None, None),
+            Some(Step::Unbound { by: ChooseBy::Algorithm | ChooseBy::WithoutCounts, .. }) | None => {
+                (None, None)
+            }
         };
         let named = self.named.and_then(|named| self.view.catalog.backends.get_key_value(&named));
         if let Some((id, _)) = named.filter(|(_, backend)| backend.keeps_bound(self.now)) {
@@ -145,15 +147,17 @@ impl Judge<'_> {
         if let (true, Some(key), true) = (by_hash, key, one_pool) {
             return choose_by_hash((self.view, self.now), pool, key, except, &NobodysTurn);
         }
+        let counts = self.step.as_ref().is_some_and(Step::counts);
         let certain = match self.view.catalog.pool(pool)?.balance {
-            Balance::FewestSessions => one_pool,
+            Balance::FewestSessions => one_pool && counts,
             Balance::Rendezvous => one_pool && key.is_some(),
             Balance::TwoChoices | Balance::WeightedRoundRobin => false,
         };
         if candidates.len() == 1 {
             return Some(only);
         }
-        certain.then(|| choose((self.view, self.now), pool, key, except, &mut NobodysTurn)).flatten()
+        let chosen_for = key.map_or(ChosenFor::NewSession, ChosenFor::Session);
+        certain.then(|| choose((self.view, self.now), pool, chosen_for, except, &mut NobodysTurn)).flatten()
     }
 }
 

@@ -58,7 +58,7 @@ fn unbound(explained: &Explained<'_>, by: ChooseBy, mint: Mint) -> &'static str 
         (Mint::No, Some(_)) => match by {
             ChooseBy::Key(_) => "there is no room for another session: by its identifier",
             ChooseBy::Source => "no identifier of a session, or no room for it: by the client's address",
-            ChooseBy::Algorithm => "no identifier of a session",
+            ChooseBy::Algorithm | ChooseBy::WithoutCounts => "no identifier of a session",
         },
     }
 }
