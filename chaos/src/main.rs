@@ -1,6 +1,7 @@
 //! Drives the release binary of Stickler as a black box: starts a cluster of real processes on loopback,
 //! does harm to it, and judges it by what its clients and backends were told.
 
+mod chance;
 mod compare;
 mod fault;
 mod history;

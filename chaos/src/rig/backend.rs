@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::backend_process::BackendProcess;
 use super::carts::{Carts, EXPORT, Shelf};
+use super::health;
 use super::occupancy::Occupancy;
 use crate::identifier::Door;
 use crate::oracle::revealed::CREATED_BY;
@@ -76,6 +77,10 @@ pub(crate) enum Pace {
     Slow(Duration),
     /// It answers as usual, and says of itself that it is not well.
     Unwell,
+    /// It answers as usual, and its page for checks, with 200, does not say the [`WORDS`](health::WORDS).
+    Wordless,
+    /// It answers as usual, and drains itself: its page for checks is gone, with 404.
+    Draining,
     /// It says of itself that it is well, and answers everybody else with 500.
     Failing,
     /// It says of itself that it is well, and ends everybody else's connection instead of an answer.
@@ -102,8 +107,6 @@ struct Application {
 
 /// A header of every answer: which of its lives the backend is in.
 pub(crate) const LIFE: &str = "x-life";
-/// Where checks ask.
-const HEALTH: &str = "/health";
 /// A request with this header puts a thing into the cart of that name; the answer's header [`ITEMS`] says how many
 /// there are now.
 pub(crate) const CART: &str = "x-cart";
@@ -209,7 +212,7 @@ async fn serve_connection(stream: BoxedStream, application: Arc<Application>, li
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (application, life) = (Arc::clone(&application), life.clone());
         async move {
-            let is_client = request.uri().path() != HEALTH;
+            let is_client = request.uri().path() != health::PATH;
             let _stay = is_client.then(|| application.occupancy.enter());
             application.keep_pace().await;
             if is_client && application.breaks_off() {
@@ -273,10 +276,8 @@ impl Application {
         let mut answer = Response::new(Full::new(Bytes::from_static(b"served\n")));
         answer.headers_mut().insert("x-backend", self.name_header.clone());
         answer.headers_mut().insert(LIFE, HeaderValue::from(self.lives.load(Ordering::Relaxed)));
-        if request.uri().path() == HEALTH {
-            if *self.pace.borrow() == Pace::Unwell {
-                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            }
+        if request.uri().path() == health::PATH {
+            health::fill(&mut answer, *self.pace.borrow(), request.headers());
             return answer;
         }
         let key = request.headers().get("stickler-session");

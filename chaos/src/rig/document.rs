@@ -76,6 +76,12 @@ impl Document {
         self
     }
 
+    /// The same, where a connection is all that the pool's check asks for.
+    pub(crate) fn with_connecting_check(mut self) -> Self {
+        self.before_backends = self.before_backends.replace(CHECK_PATH, CHECK);
+        self
+    }
+
     /// The same, with a route to the pool that needs no session.
     pub(crate) fn with_open_route(mut self, path_prefix: &str) -> Self {
         let route =
@@ -94,6 +100,8 @@ impl Document {
 }
 
 const POOL: &str = "[[pool]]\nname = \"web\"\n";
+
+const CHECK: &str = "[pool.check]\n";
 
 const CHECK_PATH: &str = "[pool.check]\npath = \"/health\"\n";
 
@@ -223,6 +231,12 @@ mod tests {
         assert!(before.contains("path = \"/health\"\ndrain_status = 404\n"), "{before}");
         assert!(before.contains("[[pool]]\nname = \"web\"\nmax_queue = 7\n\n[pool.check]"), "{before}");
         assert!(before.ends_with("[pool.ejection]\ntime = \"2s\"\n\n"), "{before}");
+    }
+
+    #[test]
+    fn a_check_that_only_connects_has_no_path() {
+        let document = Document::shop().with_connecting_check();
+        assert!(document.before_backends.contains("[pool.check]\ninterval"), "{}", document.before_backends);
     }
 
     #[test]

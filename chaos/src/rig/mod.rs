@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod document;
 pub(crate) mod faults;
 pub(crate) mod haproxy;
+pub(crate) mod health;
 pub(crate) mod home;
 pub(crate) mod names;
 pub(crate) mod network;

@@ -7,6 +7,7 @@ mod backend_cut;
 mod backend_dies;
 mod backend_flaps;
 mod brownout;
+mod checks;
 mod clocks;
 mod crawlers;
 mod deploy;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[Scenario] = &[
     backend_dies::SCENARIO,
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
+    checks::SCENARIO,
     policies::SCENARIO,
     brownout::SCENARIO,
     overload::SCENARIO,

@@ -181,6 +181,11 @@ impl Seen {
         report.bar(what, moved, format!("{most} at most"), moved <= most);
     }
 
+    /// All moves of all clients.
+    pub(super) fn moves(&self) -> usize {
+        self.places.iter().map(|places| places.len().saturating_sub(1)).sum()
+    }
+
     /// Clients who moved at all.
     pub(super) fn moved(&self) -> usize {
         self.places.iter().filter(|places| places.len() > 1).count()

@@ -34,7 +34,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    fn health_of(backend: &str) -> Self {
+    pub(super) fn health_of(backend: &str) -> Self {
         let says = |name: &str, backends: &[Backend]| {
             let found = backends.iter().find(|backend| backend.name == name);
             found.map_or_else(|| "removed".to_owned(), |backend| backend.health.clone())
