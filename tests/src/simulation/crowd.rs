@@ -1,4 +1,4 @@
-//! Many people at one node who need no session: they fill queues, and budgets of retries.
+//! Many people at one node who have no session: they fill queues, and budgets of retries, and could go to any shop.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +11,24 @@ use super::http::{REQUEST, ask};
 use super::ledger::{Ledger, now};
 use super::waiting_for_room::Answered;
 
+/// What those of a crowd want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// A page, which needs no session.
+    Page,
+    /// A session of their own, which needs no record until they come back. None does.
+    Session,
+}
+
+impl Wants {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Page => "/plain/page",
+            Self::Session => "/guest/cart",
+        }
+    }
+}
+
 /// A crowd that comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowd {
@@ -18,6 +36,8 @@ pub struct Crowd {
     pub node: NodeId,
     /// How many they are; each asks once.
     pub size: u32,
+    /// For what.
+    pub wants: Wants,
     /// The time within which they come.
     pub within: Duration,
 }
@@ -28,23 +48,23 @@ pub async fn come(
     ledger: Ledger,
     nodes: BTreeMap<NodeId, IpAddr>,
 ) {
-    while let Some(Crowd { node, size, within }) = crowds.recv().await {
+    while let Some(Crowd { node, size, wants, within }) = crowds.recv().await {
         for place in 0..size {
             let (ledger, to) = (ledger.clone(), nodes[&node]);
             tokio::spawn(async move {
                 tokio::time::sleep(within * place / size).await;
-                ask_once(&ledger, node, to).await;
+                ask_once(&ledger, (node, to), wants).await;
             });
         }
     }
 }
 
-async fn ask_once(ledger: &Ledger, node: NodeId, to: IpAddr) {
+async fn ask_once(ledger: &Ledger, (node, to): (NodeId, IpAddr), wants: Wants) {
     let number = ledger.open().evidence.asks(node);
     let headers = [(REQUEST, number.to_string())];
     let asked = now();
     ledger.open().evidence.room.comes(asked, number);
-    let reply = ask(to, "GET", "/plain/page", &headers).await;
+    let reply = ask(to, "GET", wants.path(), &headers).await;
     let (status, error) = reply
         .as_ref()
         .map_or((0, None), |reply| (reply.status, reply.header("stickler-error").map(ToOwned::to_owned)));

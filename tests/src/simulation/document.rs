@@ -97,6 +97,8 @@ pub fn document(
     pool: &PoolSettings,
 ) -> ClusterDocument {
     let (of_pool, of_ejection, of_backend) = (pool.of_pool(), pool.of_ejection(), pool.of_backend());
+    let (of_check, of_guests, (most, within)) = (pool.of_check(), pool.of_guests(), pool.leaving.rate());
+    let within = within.as_secs();
     let (here, before) = if plan.moved { (OTHER_PORT, SHOP) } else { (SHOP, OTHER_PORT) };
     let backends: String = shops
         .iter()
@@ -125,13 +127,7 @@ name = "shop"
 connect_timeout = "300ms"
 drain_timeout = "1s"
 response_timeout = "2s"
-{of_pool}[pool.check]
-path = "/health"
-instance_header = "X-Boot"
-drain_header = "X-Drain"
-interval = "200ms"
-timeout = "150ms"
-{of_ejection}{of_discovery}{backends}
+{of_pool}{of_check}{of_ejection}{of_discovery}{backends}
 [[affinity]]
 name = "browser"
 when_isolated = "refuse"
@@ -144,15 +140,14 @@ name = "SHOP"
 [[affinity]]
 name = "own"
 idle_timeout = "{own}s"
-rebind_rate = "20/1s"
+rebind_rate = "{most}/{within}s"
 new_sessions_per_source = "{new}/{period}s"
 [[affinity.by]]
 method = "cookie"
 [[affinity]]
 name = "guest"
 idle_timeout = "{own}s"
-when_down = "reject"
-[[affinity.by]]
+{of_guests}[[affinity.by]]
 method = "cookie"
 name = "GUEST"
 record = "on-return"

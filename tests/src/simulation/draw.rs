@@ -9,6 +9,7 @@ use stickler_core::state::{Admin, AtDeadline};
 use stickler_raft::store::SyncPolicy;
 use stickler_rt::Seed;
 
+use super::crowd::Wants;
 use super::document::{NAMED, SHOPS, all_shops};
 use super::plan::{Act, Event, JobPlan, JobWork, Operation, Plan, Trouble, What, Who};
 use super::pool_changes::DocumentPlan;
@@ -23,6 +24,8 @@ const TURMOIL: (u64, u64) = (3000, 7500);
 const LONG_TURMOIL: (u64, u64) = (5000, 8500);
 const PAUSE: (u64, u64) = (60, 800);
 const LENGTH: (u64, u64) = (100, 2800);
+const LONG_PAUSE: (u64, u64) = (400, 1200);
+const SHORT_LENGTH: (u64, u64) = (100, 900);
 
 /// Pause and length of a shop's troubles, and of crowds.
 const TROUBLE_PAUSE: (u64, u64) = (300, 1500);
@@ -41,6 +44,8 @@ enum Theme {
     Operations,
     /// One node is far away: it knows late what the others know, and leaves and comes back by slow links.
     FarNode(NodeId),
+    /// Nodes and links are well, shops go and come back, and crowds come that could go to any of them.
+    Newcomers,
 }
 
 /// The plan of a seed, for so many nodes or as many as the seed says.
@@ -53,26 +58,30 @@ pub fn draw(seed: u64, count: Option<u64>) -> Plan {
         0 => SyncPolicy::Immediate,
         several => SyncPolicy::After(Duration::from_millis(6 + several * 6)),
     };
-    let buffer = if shape.random_bool(0.3) { 64 } else { 4096 };
+    let narrow = shape.random_bool(0.3);
     let waits_for_expiry = shape.random_bool(0.2);
     let nodes = count.unwrap_or(drawn);
     let far = NodeId(shape.random_range(1..=nodes));
     let theme = match shape.random_range(0..20) {
-        0..14 => Theme::Everything,
-        14..17 => Theme::Operations,
-        _ => Theme::FarNode(far),
+        0..12 => Theme::Everything,
+        12..15 => Theme::Operations,
+        15..18 => Theme::FarNode(far),
+        _ => Theme::Newcomers,
     };
     let length = if theme == Theme::Everything { TURMOIL } else { LONG_TURMOIL };
     let healed = FIRST_FAULT + milliseconds(&mut shape, length);
     let mut events = Draw { random: seed.child("events").rng(), nodes, theme }.events(healed);
-    let pool = PoolSettings::draw(&mut seed.child("pool").rng());
+    let mut settings = seed.child("pool").rng();
+    let pool = PoolSettings::draw(&mut settings);
+    let pool = if theme == Theme::Newcomers { pool.for_newcomers(&mut settings) } else { pool };
+    let buffer = if narrow && theme != Theme::Newcomers { 64 } else { 4096 };
     if pool.are_any() {
         let draw = Draw { random: seed.child("troubles").rng(), nodes, theme };
         events.extend(draw.troubles(healed, buffer >= ROOMY));
         events.sort_by_key(|event| event.at);
         (0..).zip(&mut events).for_each(|(number, event)| event.number = number);
     }
-    let well = theme == Theme::Operations;
+    let well = matches!(theme, Theme::Operations | Theme::Newcomers);
     Plan { nodes, sync, buffer, healed, waits_for_expiry, well, pool, events }
 }
 
@@ -90,15 +99,19 @@ impl Draw {
     fn events(mut self, healed: Duration) -> Vec<Event> {
         let mut events = Vec::new();
         let mut at = FIRST_FAULT;
+        // Where shops come back, most are there.
+        let few = self.theme == Theme::Newcomers;
+        let (length, pause) = if few { (SHORT_LENGTH, LONG_PAUSE) } else { (LENGTH, PAUSE) };
         while at < healed {
-            let length = milliseconds(&mut self.random, LENGTH);
+            let length = milliseconds(&mut self.random, length);
             let what = match self.theme {
                 Theme::Everything => self.anything(),
                 Theme::Operations => self.operations(),
                 Theme::FarNode(node) => self.far_node(Who::Node(node)),
+                Theme::Newcomers => self.newcomers(),
             };
             events.push(Event { number: events.len(), at, length, what });
-            at += milliseconds(&mut self.random, PAUSE);
+            at += milliseconds(&mut self.random, pause);
         }
         events
     }
@@ -176,7 +189,7 @@ impl Draw {
 
     fn anything(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..142) {
+        match self.random.random_range(0..145) {
             0..6 => What::Kill(who),
             6..12 => What::PowerCut(who, self.torn()),
             12..18 => {
@@ -213,6 +226,7 @@ impl Draw {
             121..126 => What::ShopRestarts(self.shop()),
             126..136 => What::Job(who, self.job()),
             136..138 => What::CancelJobs(who),
+            138..141 => What::ShopIll(self.shop()),
             _ => What::Name(self.some_named()),
         }
     }
@@ -220,7 +234,7 @@ impl Draw {
     /// What operators do, and what lets exchanges take long.
     fn operations(&mut self) -> What {
         let who = self.who();
-        match self.random.random_range(0..40) {
+        match self.random.random_range(0..46) {
             0..10 => {
                 let (shop, rate) = (self.shop(), self.random.random_range(20..100));
                 let job = self.with_other_options(JobPlan { rate, ..evacuates(shop) });
@@ -242,7 +256,31 @@ impl Draw {
             34..36 => What::ShopDrains(self.shop()),
             36..37 => What::HandOver(who),
             37..38 => What::Compact(who),
+            38..40 => What::ShopIll(self.shop()),
+            40..42 => What::ShopDies(self.shop()),
+            42..44 => What::Job(who, JobPlan { work: JobWork::Undo, ..self.job() }),
             _ => What::Admin(self.shop(), self.admin()),
+        }
+    }
+
+    /// Shops that come back, and crowds.
+    fn newcomers(&mut self) -> What {
+        let who = self.who();
+        match self.random.random_range(0..20) {
+            0..12 => {
+                let wants = if self.random.random_bool(0.5) { Wants::Session } else { Wants::Page };
+                let shop = SHOPS[self.random.random_range(0..SHOPS.len())];
+                What::Newcomer(who, shop, self.random.random_range(80..200), wants)
+            }
+            12..15 => {
+                let slow = Trouble::Slow(milliseconds(&mut self.random, (400, 1200)));
+                What::Crowd(who, self.random.random_range(100..200), Some(slow))
+            }
+            15..16 => What::ShopDies(self.shop()),
+            16..17 => What::ShopDrains(self.shop()),
+            17..18 => What::ShopIll(self.shop()),
+            18..19 => What::Admin(self.shop(), self.admin()),
+            _ => What::HandOver(who),
         }
     }
 

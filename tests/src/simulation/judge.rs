@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stickler_core::document::cluster::{WhenDown, WhenFull};
+use stickler_core::document::cluster::{Affinity, WhenDown, WhenFull};
 use stickler_core::ids::{BackendId, JobId, LogIndex, NodeId};
 use stickler_core::invariants::{may_end, stays_or_is_forced};
 use stickler_core::state::{
-    Announced, AtDeadline, BackendRecord, Binding, Catalog, Cause, Ended, Job, Jobs, MoveReason, Record,
-    SessionKey, Verdict, View,
+    AtDeadline, BackendRecord, Binding, Catalog, Cause, Ended, Job, Jobs, MoveReason, Record, SessionKey,
+    Verdict, View, Work,
 };
 
+use super::job_promises::Spread;
 use super::ledger::{Ledger, now};
+use super::observer::HEARD_OF;
 use super::pool_changes::{OneEntry, beyond_bound};
 
 /// What one process of a node has shown at the last look.
@@ -23,6 +25,7 @@ pub struct Judge {
     bindings: BTreeMap<SessionKey, Binding>,
     catalog: Arc<Catalog>,
     jobs: Arc<Jobs>,
+    spread: Spread,
 }
 
 impl Judge {
@@ -36,6 +39,7 @@ impl Judge {
             bindings: BTreeMap::new(),
             catalog: Arc::default(),
             jobs: Arc::default(),
+            spread: Spread::default(),
         }
     }
 
@@ -49,6 +53,7 @@ impl Judge {
             true
         });
         changed.sort_unstable_by_key(|(session, _)| *session);
+        self.closing(view);
         self.bound(view, &changed);
         for (session, record) in changed {
             self.changed(view, session, &record);
@@ -62,8 +67,8 @@ impl Judge {
         for session in view.jobs.announced.keys() {
             self.ledger.open().evidence.room.is_announced(now(), session.key);
         }
-        self.closing(view);
         self.jobs = Arc::clone(&view.jobs);
+        self.evening_out();
         self.caps(view);
         self.applied = view.applied;
     }
@@ -82,6 +87,10 @@ impl Judge {
                 let bound = self.ledger.open().evidence.bound(now(), session, binding);
                 if let Err(broken) = bound {
                     self.ledger.violated(broken);
+                }
+                let policy = view.catalog.affinity(session.affinity);
+                if policy.is_some_and(|policy| policy.rebind_rate.is_some()) && is_gone(binding.cause) {
+                    self.ledger.open().evidence.leaving.moves(now(), session.key, binding.epoch);
                 }
                 self.bindings.insert(session, *binding)
             }
@@ -121,7 +130,14 @@ impl Judge {
         }
         self.ledger.count("moves judged");
         if after.cause == Cause::Moved(MoveReason::Job) {
-            self.moved_by_job(session, before, after, late);
+            let one_entry = view.applied.0 <= self.applied.0 + 1;
+            let judged = self.moved_by_job((session, before, after), one_entry, late);
+            judged.unwrap_or_else(|broken| self.ledger.violated(broken));
+        }
+        let refuses = view.catalog.affinity(session.affinity).is_some_and(has_refused);
+        if refuses && is_gone(after.cause) {
+            self.ledger
+                .violated(format_args!("failover: {session:?} is to stay where it is, and is {after:?}"));
         }
         let forced = [&self.catalog, &view.catalog]
             .into_iter()
@@ -154,11 +170,19 @@ impl Judge {
         })
     }
 
+    /// How sessions are spread while a job evens them out.
+    fn evening_out(&mut self) {
+        let evens = |job: &Job| !job.is_over() && matches!(job.work, Work::Rebalance { .. });
+        if self.jobs.jobs.values().any(evens) {
+            self.spread.is(now(), &counted(&self.bindings));
+        }
+    }
+
     /// Jobs end the sessions that are left at their deadline, where they say so.
     fn closing(&self, view: &View) {
-        let jobs: Vec<&Job> =
-            view.jobs.jobs.values().filter(|job| job.at_deadline == AtDeadline::Close).collect();
-        for job in jobs.into_iter().filter(|job| job.deadline.is_some() && !job.is_over()) {
+        let before = self.jobs.jobs.values();
+        let closes = |job: &&Job| job.at_deadline == AtDeadline::Close && job.is_late(view.time + HEARD_OF);
+        for job in before.chain(view.jobs.jobs.values()).filter(closes).filter(|job| !job.is_over()) {
             for (session, binding) in self.bindings.iter().filter(|(session, it)| job.concerns(**session, it))
             {
                 self.ledger.open().evidence.may_be_closed(*session, binding.epoch);
@@ -166,21 +190,48 @@ impl Judge {
         }
     }
 
-    /// I3: a job moves what it has announced, or what is left when its time is over.
-    fn moved_by_job(&self, session: SessionKey, before: &Binding, after: &Binding, late: bool) {
-        if late {
-            return self.ledger.count("late moves");
+    /// I3: a job moves what it has announced, or what is left when its time is over; not while it is paused; and what its
+    /// work is.
+    fn moved_by_job(
+        &self,
+        (session, before, after): (SessionKey, &Binding, &Binding),
+        one_entry: bool,
+        late: bool,
+    ) -> Result<(), String> {
+        let unannounced = || Err(format!("I3 NoUnforcedMove: {session:?}: no job has announced {after:?}"));
+        let Some((id, job)) = self.jobs.in_pool(before.pool) else { return unannounced() };
+        self.ledger.open().evidence.jobs.is_at_work(id, after.changed_at)?;
+        match job.work {
+            Work::Evacuate { .. } => {}
+            Work::Undo { of, .. } => {
+                self.ledger.count("undone moves judged");
+                self.ledger.open().evidence.jobs.undoes(of, before, after)?;
+            }
+            Work::Rebalance { .. } if one_entry && !late => {
+                let on = |backend: &BackendId| counted(&self.bindings).get(backend).copied().unwrap_or(0);
+                // As it was before this entry.
+                let from = (before.backend, on(&before.backend) + 1);
+                let to = (after.backend, on(&after.backend).saturating_sub(1));
+                self.ledger.count("evened out moves judged");
+                self.spread.evens_out(now(), from, to)?;
+            }
+            Work::Rebalance { .. } => {}
         }
-        let announced = self.jobs.announced.get(&session).filter(|announced| announced.epoch == before.epoch);
-        let Some(Announced { job, .. }) = announced else {
-            let told = format_args!("I3 NoUnforcedMove: {session:?}: no job has announced {after:?}");
-            return self.ledger.violated(told);
-        };
+        self.ledger.open().evidence.jobs.gives(after.epoch, id);
+        if late {
+            self.ledger.count("late moves");
+            return Ok(());
+        }
+        let announced = self.jobs.announced.get(&session);
+        let announced = announced.filter(|announced| announced.epoch == before.epoch && announced.job == id);
+        if announced.is_none() {
+            return unannounced();
+        }
         self.ledger.count("announced moves judged");
-        let told = self.jobs.jobs.get(job).is_some_and(|job| job.hook.is_some());
-        let seen = (session.key, before.epoch);
-        let judged = self.ledger.open().evidence.jobs.moves(*job, seen, after.changed_at, told);
-        judged.unwrap_or_else(|broken| self.ledger.violated(broken));
+        if job.hook.is_none() {
+            return Ok(());
+        }
+        self.ledger.open().evidence.jobs.is_agreed(id, (session.key, before.epoch))
     }
 
     /// I8: a session ends by its application, by an operator who saw this epoch of it, or when its time is
@@ -200,7 +251,7 @@ impl Judge {
         }
         let home = view.catalog.backends.get(&before.backend);
         let lost = forgotten || home.is_none_or(|home| home.has_left(view.time));
-        if lost && policy.when_down == WhenDown::Reject {
+        if lost && has_refused(policy) {
             return self.ledger.count("lost sessions ended");
         }
         if ended.ended_at < earliest && evicts(view, session) {
@@ -339,6 +390,27 @@ impl Judge {
             ));
         }
     }
+}
+
+/// How many sessions each backend has.
+fn counted(bindings: &BTreeMap<SessionKey, Binding>) -> BTreeMap<BackendId, usize> {
+    let mut counted = BTreeMap::new();
+    bindings.values().for_each(|binding| *counted.entry(binding.backend).or_default() += 1);
+    counted
+}
+
+/// Whether an affinity has requests refused, or sent elsewhere, while the backend of their session is away.
+const fn has_refused(affinity: &Affinity) -> bool {
+    matches!(affinity.when_down, WhenDown::Reject | WhenDown::Redirect(_))
+}
+
+/// Whether a session has moved since its backend was gone.
+const fn is_gone(cause: Cause) -> bool {
+    use MoveReason::{BackendDown, BackendMaint, BackendRemoved, BackendRestarted, DrainDeadline};
+    matches!(
+        cause,
+        Cause::Moved(BackendDown | BackendMaint | BackendRemoved | BackendRestarted | DrainDeadline)
+    )
 }
 
 fn evicts(view: &View, session: SessionKey) -> bool {

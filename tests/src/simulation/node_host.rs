@@ -67,8 +67,10 @@ pub struct NodeSetup {
     pub shops: BTreeMap<&'static str, IpAddr>,
     /// When its disk syncs.
     pub sync: SyncPolicy,
-    /// What documents say about its requests.
+    /// What documents say about shops and its requests.
     pub pool: PoolSettings,
+    /// Whether nodes and links are well all the time.
+    pub well: bool,
     /// Where names lead.
     pub names: NameTable,
 }
@@ -177,6 +179,7 @@ impl NodeHost {
             ledger: ledger.clone(),
             shops,
             pool: self.setup.pool.clone(),
+            well: self.setup.well,
             random: seed.child("wire").rng(),
         });
         let outside = Outside {

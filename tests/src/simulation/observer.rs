@@ -22,8 +22,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const HASH: Duration = Duration::from_millis(50);
 const WHOLE: u64 = 5;
 
-/// How far cluster time may be apart between what a node has heard and what it has applied.
-const HEARD_OF: Duration = Duration::from_millis(400);
+/// How far cluster time may be apart between what a node has heard and what it has applied, where there is one leader.
+pub const HEARD_OF: Duration = Duration::from_millis(400);
 
 /// What one look shows.
 pub struct Look<'a> {
@@ -123,6 +123,7 @@ impl Observer {
             self.judge.look(&view);
         }
         if standing.footing == Footing::Leased {
+            self.knows_shops(&view);
             self.caught_up(&view);
             self.time(&view, &standing);
             self.routes(&view, &standing);
@@ -141,6 +142,22 @@ impl Observer {
         }
     }
 
+    /// What checks are for: this node has every shop for what it is.
+    fn knows_shops(&self, view: &View) {
+        let mut contents = self.ledger.open();
+        let evidence = &mut contents.evidence;
+        let mut known = Ok(());
+        for (id, record) in &view.catalog.backends {
+            if let Some(shop) = evidence.pool_changes.shops.get(&record.address.ip()).copied() {
+                known = known.and(evidence.shops.are_known(now(), self.node, (*id, shop), record));
+            }
+        }
+        drop(contents);
+        if let Err(broken) = known {
+            self.ledger.violated(broken);
+        }
+    }
+
     /// Which shops sessions may leave, by this node's state.
     fn shops(&mut self, view: &View, time: ClusterTime) {
         let backends = || view.catalog.backends.values();
@@ -155,7 +172,7 @@ impl Observer {
         for shop in all_shops() {
             let at = contents.evidence.pool_changes.address_of(shop);
             let kept =
-                backends().find(|backend| Some(backend.address.ip()) == at && backend.keeps_bound(view.time));
+                backends().find(|backend| Some(backend.address.ip()) == at && backend.keeps_bound(time));
             let forgotten = kept.map(|backend| backend.health.forgotten);
             let known = self.forgotten.insert(shop, forgotten.unwrap_or_default());
             if forgotten.is_none() || known.is_some_and(|known| forgotten > Some(known)) {

@@ -181,8 +181,9 @@ impl Operator {
         for change in changes {
             let job = change.job;
             if change.change == JobChange::Resume {
-                self.ledger.open().evidence.jobs.may_go_on(job);
+                self.ledger.open().evidence.jobs.may_go_on(job, change.expected);
             }
+            let seen = change.expected;
             let pauses = change.change == JobChange::Pause;
             let change = Command::ChangeJob(change);
             let answer = self.cluster.propose(change, ADMIN_PATIENCE, Persistence::Report).await;
@@ -191,7 +192,7 @@ impl Operator {
                 && matches!(answer.outcome, Outcome::Job(JobOutcome::Done(_)))
             {
                 self.ledger.count("jobs paused");
-                self.ledger.open().evidence.jobs.is_paused(job, answer.index);
+                self.ledger.open().evidence.jobs.is_paused(job, seen, answer.index);
             }
         }
     }

@@ -9,6 +9,7 @@ use stickler_core::state::MoveReason;
 use super::document::idle_timeout;
 use super::http::{PATIENCE, Reply};
 use super::ledger::{Ledger, now};
+use super::refusals::{Refused, sent_to};
 use super::session::Kind;
 use super::waiting_for_room::Answered;
 
@@ -95,6 +96,37 @@ impl Record {
         judged.unwrap_or_else(|broken| ledger.violated(format_args!("{broken} ({who})")));
     }
 
+    /// Takes in that a node has refused the session's request for this path since the session's shop is away, or has sent its
+    /// client elsewhere, to where `redirect_to` says if the client is a guest.
+    pub fn refused(
+        &self,
+        ledger: &Ledger,
+        who: &str,
+        (path, asked): (&str, Duration),
+        reply: &Reply,
+        redirect_to: Option<&str>,
+    ) {
+        let wanted = redirect_to.filter(|_| self.kind == Kind::Guest).map(|to| sent_to(to, path));
+        let (status, place) = (if wanted.is_some() { 302 } else { 503 }, reply.header("location"));
+        if reply.status != status || place != wanted.as_deref() {
+            ledger.violated(format_args!(
+                "failover: {who} asked for {path}, is refused with {} {place:?}, and not {status} {wanted:?}",
+                reply.status
+            ));
+        }
+        ledger.count(if wanted.is_some() { "clients sent elsewhere" } else { "clients whose shop was away" });
+        if self.kind != Kind::Guest {
+            ledger
+                .violated(format_args!("failover: {who} is refused, and its affinity lets it go elsewhere"));
+        }
+        // What was heard after it was sent says nothing of where it has been.
+        let known = self.epoch.filter(|(_, since)| *since <= asked && !self.may_have_ended(ledger));
+        if let Some((home, (epoch, _))) = self.home.as_ref().zip(known) {
+            let (who, shop) = (who.to_owned(), home.shop.clone());
+            ledger.open().evidence.refused(Epoch(epoch), Refused { who, shop, between: (asked, reply.at) });
+        }
+    }
+
     /// Whether any answer was taken in.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -152,9 +184,12 @@ impl Record {
             }
             Some(home) if home.shop == found.shop => {
                 ledger.count("carts lost to a shop's death");
-                let settled = ledger.open().evidence.settled;
+                let (settled, told) = {
+                    let evidence = &ledger.open().evidence;
+                    (evidence.settled, evidence.shops.tell_lives())
+                };
                 let same = epoch.is_some() && epoch == self.epoch.map(|(known, _)| known);
-                if same && settled.is_some_and(|settled| asked > settled) {
+                if told && same && settled.is_some_and(|settled| asked > settled) {
                     ledger.violated(format_args!(
                         "a lost session that nobody noticed: {who} is at {found:?} by the epoch of {home:?}"
                     ));

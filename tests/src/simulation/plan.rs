@@ -8,6 +8,7 @@ use stickler_core::ids::NodeId;
 use stickler_core::state::{Admin, AtDeadline};
 use stickler_raft::store::SyncPolicy;
 
+use super::crowd::Wants;
 use super::document::nodes;
 use super::pool_changes::DocumentPlan;
 use super::pool_settings::PoolSettings;
@@ -131,6 +132,10 @@ pub enum What {
     ShopDrains(&'static str),
     /// A shop's process is started again in place: there again before anybody calls it down.
     ShopRestarts(&'static str),
+    /// A shop's page for checks has other words than it should have.
+    ShopIll(&'static str),
+    /// An operator puts a shop into maint, and back at the end, when a crowd comes to a node: so many, for this.
+    Newcomer(Who, &'static str, u32, Wants),
     /// A shop is in trouble, and its checks go well.
     ShopTrouble(&'static str, Trouble),
     /// So many come to a node at once who need no session, and meanwhile all shops are in trouble, or well.
@@ -215,9 +220,7 @@ impl fmt::Display for Plan {
         if self.well {
             writeln!(f, "nodes and links are well")?;
         }
-        if self.pool.are_any() {
-            writeln!(f, "{:?}", self.pool)?;
-        }
+        writeln!(f, "{:?}", self.pool)?;
         for event in &self.events {
             let (from, length) = (event.at.as_secs_f64(), event.length.as_secs_f64());
             writeln!(f, "  {:3}  at {from:6.3} s, for {length:.3} s: {:?}", event.number, event.what)?;
@@ -264,6 +267,8 @@ impl What {
             Self::PauseJobs(_) => "operators: jobs are paused",
             Self::CancelJobs(_) => "operators: jobs are cancelled",
             Self::ShopDrains(_) => "faults: a shop drains itself",
+            Self::ShopIll(_) => "faults: a shop's page has other words",
+            Self::Newcomer(..) => "operators: a shop is back, and a crowd comes",
             Self::ShopRestarts(_) => "faults: a shop restarts in place",
             Self::ShopTrouble(_, Trouble::Errs(_)) => "faults: a shop answers with errors",
             Self::ShopTrouble(_, Trouble::Slow(_)) => "faults: a shop is slow",

@@ -7,9 +7,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use stickler_core::document::cluster::Backend;
 use stickler_core::ids::{BackendId, PoolId, Revision};
-use stickler_core::state::{Binding, Catalog, Removal, SessionKey, View};
+use stickler_core::state::{BackendRecord, Binding, Catalog, Removal, SessionKey, View};
 
 use super::document::SHOPS;
+use super::slow_starts::{share, taking_since};
 
 /// The name that leads to shops, in documents that have one.
 pub const NAME: &str = "shops.internal";
@@ -132,17 +133,27 @@ fn emptied(before: &Catalog, after: &Catalog) -> Option<String> {
         .map(|pool| format!("discovery: the backends of pool {pool} are gone with their name"))
 }
 
-/// No backend has more than its pool's bound after a session was placed there: none but that changed.
+/// No backend has more than its pool's bound after a session was placed there: none but that changed. Shares of those that
+/// start slowly may be off by a hundredth: they grow in steps.
 #[must_use]
 pub fn beyond_bound(view: &View, placed: &Binding) -> Option<String> {
-    let percent = view.catalog.pool(placed.pool)?.bounded_load?;
+    const HUNDREDTH: f64 = 0.01;
+    let pool = view.catalog.pool(placed.pool)?;
+    let percent = pool.bounded_load?;
     let taking = || view.catalog.backends_of(placed.pool).filter(|(_, record)| record.takes_new());
+    let share = |record: &BackendRecord| {
+        let started = pool.slow_start.map_or(1.0, |start| share(taking_since(record), view.time, start));
+        f64::from(record.weight) * started
+    };
     let total: u64 = taking().map(|(id, _)| view.counts.of_backend(id)).sum();
-    let weights: u64 = taking().map(|(_, record)| u64::from(record.weight)).sum();
     let (id, record) = taking().find(|(id, _)| *id == placed.backend)?;
-    let most = (u64::from(percent) * total * u64::from(record.weight)).div_ceil(100 * weights.max(1));
+    let others: f64 = taking().filter(|(other, _)| *other != id).map(|(_, record)| share(record)).sum();
+    let slack = pool.slow_start.map_or(0.0, |_| f64::from(record.weight) * HUNDREDTH);
+    let own = share(record) + slack;
+    let of_all = own / (own + (others - slack * taking().count() as f64).max(0.0));
+    let most = (f64::from(percent) / 100.0 * total as f64 * of_all - 1e-6).ceil();
     let sessions = view.counts.of_backend(id);
-    (sessions > most).then(|| {
+    (sessions as f64 > most).then(|| {
         format!("the bound: {} got its session {sessions} of {total}, and may have {most}", record.name)
     })
 }

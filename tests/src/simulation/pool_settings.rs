@@ -1,11 +1,11 @@
-//! What a plan's document says about the requests of each node itself: when a shop gets nothing new for a while, how many
-//! requests it may have at once, and what is tried again.
+//! What a plan's document says about shops, and about the requests of each node itself: how shops are checked and
+//! chosen, when one gets nothing new for a while, how many requests it may have at once, and what is tried again.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use stickler_core::document::cluster::Ejection;
+use stickler_core::document::cluster::{Balance, Ejection};
 
 use super::document::SHOP;
 use super::pool_changes::NAME;
@@ -24,6 +24,16 @@ pub struct PoolSettings {
     pub bounded_load: Option<u32>,
     /// Whether a name leads to shops that the document does not name.
     pub discovery: bool,
+    /// How shops are checked.
+    pub check: Check,
+    /// How long a shop that has come up takes to get its whole share; `None`: no time.
+    pub slow_start: Option<Duration>,
+    /// How a shop is chosen; `None`: as a document has it that says nothing.
+    pub balance: Option<Balance>,
+    /// Where guests are sent whose shop is away; `None`: nowhere, they are refused.
+    pub redirect_to: Option<&'static str>,
+    /// How fast sessions with Stickler's cookie leave a shop that is gone.
+    pub leaving: Leaving,
 }
 
 /// See [`PoolSettings::queue`].
@@ -37,16 +47,45 @@ pub struct Queue {
     pub longest: u32,
 }
 
-/// How often a run's document says anything of it, and how often each of the three where it does.
+/// How shops are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// They are asked for a page, which says in which life they are; one that drains says so with a header.
+    #[default]
+    Page,
+    /// The same, and 404 says that it drains.
+    Status,
+    /// The page must have the right words in it, too.
+    Words,
+    /// They must accept a connection, and say nothing.
+    Connection,
+}
+
+/// See [`PoolSettings::leaving`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// As many in a second as there are.
+    #[default]
+    Fast,
+    /// One after the other.
+    Slow,
+}
+
+/// The words of a page that is as it should be.
+pub const WELL: &str = "all is well";
+
+/// Where guests may be sent: a place that looks at the path and the query itself, and one that is told of them.
+pub const ELSEWHERE: [&str; 2] =
+    ["https://elsewhere.internal{path}{query}", "https://sorry.internal/?asked={path}&with={query}"];
+
+/// How often a run's document says anything of requests, and how often each of the settings where it does.
 const ANY: f64 = 0.5;
 const EACH: f64 = 0.7;
 
 impl PoolSettings {
     /// The settings of a plan.
     pub fn draw(random: &mut StdRng) -> Self {
-        if !random.random_bool(ANY) {
-            return Self::default();
-        }
+        let of_requests = random.random_bool(ANY);
         let time = Duration::from_millis(random.random_range(800..2500));
         let ejection = Ejection {
             consecutive_errors: random.random_range(2..5),
@@ -61,17 +100,41 @@ impl PoolSettings {
         };
         let budget = random.random_range(0..20);
         let bound = [100, 125, 200][random.random_range(0..3)];
-        let mut chosen = || random.random_bool(EACH);
+        let mut chosen = || of_requests && random.random_bool(EACH);
         Self {
             ejection: chosen().then_some(ejection),
             queue: chosen().then_some(queue),
             retry_budget: chosen().then_some(budget),
             bounded_load: chosen().then_some(bound),
             discovery: chosen(),
+            ..Self::of_shops(random)
         }
     }
 
-    /// Whether they are any others than those that a document has which says nothing.
+    /// Those about shops alone.
+    fn of_shops(random: &mut StdRng) -> Self {
+        let start = Duration::from_millis(random.random_range(1000..20_000));
+        let balances = [Balance::WeightedRoundRobin, Balance::FewestSessions, Balance::Rendezvous];
+        let balance = balances[random.random_range(0..3)];
+        Self {
+            check: [Check::Page, Check::Page, Check::Status, Check::Words, Check::Connection]
+                [random.random_range(0..5)],
+            slow_start: random.random_bool(0.3).then_some(start),
+            balance: random.random_bool(0.4).then_some(balance),
+            redirect_to: random.random_bool(0.5).then_some(ELSEWHERE[random.random_range(0..2)]),
+            leaving: if random.random_bool(0.5) { Leaving::Slow } else { Leaving::Fast },
+            ..Self::default()
+        }
+    }
+
+    /// Settings under which there are many shops, whoever comes is sent to one at once, and one that comes up starts slowly.
+    #[must_use]
+    pub fn for_newcomers(self, random: &mut StdRng) -> Self {
+        let slow_start = Some(Duration::from_millis(random.random_range(6000..20_000)));
+        Self { ejection: None, queue: None, retry_budget: None, discovery: true, slow_start, ..self }
+    }
+
+    /// Whether requests go by anything that a document does not have which says nothing of them.
     #[must_use]
     pub const fn are_any(&self) -> bool {
         self.ejection.is_some() || self.queue.is_some() || self.retry_budget.is_some()
@@ -86,7 +149,31 @@ impl PoolSettings {
         let retry =
             self.retry_budget.map(|budget| format!("retry = \"idempotent\"\nretry_budget = {budget}\n"));
         let bound = self.bounded_load.map(|percent| format!("bounded_load = {percent}\n"));
-        [queue, retry, bound].into_iter().flatten().collect()
+        let start = self.slow_start.map(|start| format!("slow_start = \"{}ms\"\n", start.as_millis()));
+        let balance = self.balance.map(|balance| format!("balance = \"{}\"\n", balance.name()));
+        [queue, retry, bound, start, balance].into_iter().flatten().collect()
+    }
+
+    /// The table `[pool.check]`.
+    #[must_use]
+    pub fn of_check(&self) -> String {
+        let page = "path = \"/health\"\ninstance_header = \"X-Boot\"\n";
+        let asks = match self.check {
+            Check::Page => format!("{page}drain_header = \"X-Drain\"\n"),
+            Check::Status => format!("{page}drain_status = 404\n"),
+            Check::Words => format!("{page}drain_header = \"X-Drain\"\nbody = \"{WELL}\"\n"),
+            Check::Connection => String::new(),
+        };
+        format!("[pool.check]\n{asks}interval = \"200ms\"\ntimeout = \"150ms\"\n")
+    }
+
+    /// The keys of the affinity of guests that say what becomes of them when their shop is away.
+    #[must_use]
+    pub fn of_guests(&self) -> String {
+        self.redirect_to.map_or_else(
+            || "when_down = \"reject\"\n".to_owned(),
+            |to| format!("when_down = \"redirect\"\nredirect_to = \"{to}\"\n"),
+        )
     }
 
     /// The table `[pool.ejection]`.
@@ -115,5 +202,24 @@ impl PoolSettings {
     #[must_use]
     pub fn of_backend(&self) -> String {
         self.queue.map(|queue| format!("max_requests = {}\n", queue.max_requests)).unwrap_or_default()
+    }
+}
+
+impl Check {
+    /// Whether a shop that is started again in place is found out: it says in which life it is.
+    #[must_use]
+    pub fn tells_lives(self) -> bool {
+        self != Self::Connection
+    }
+}
+
+impl Leaving {
+    /// So many sessions, in such a time.
+    #[must_use]
+    pub const fn rate(self) -> (u32, Duration) {
+        match self {
+            Self::Fast => (20, Duration::from_secs(1)),
+            Self::Slow => (1, Duration::from_secs(2)),
+        }
     }
 }

@@ -18,6 +18,12 @@ pub struct Progress {
 const ELECTION: Duration = Duration::from_millis(500);
 
 impl Progress {
+    /// When nodes were seen to take office.
+    #[must_use]
+    pub fn offices(&self) -> &[Duration] {
+        &self.offices
+    }
+
     /// Takes in that some node has applied this entry.
     pub fn has_applied(&mut self, at: Duration, entry: LogIndex) {
         if self.furthest.last().is_none_or(|(_, last)| *last < entry) {

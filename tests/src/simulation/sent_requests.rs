@@ -23,6 +23,8 @@ pub struct SentRequests {
     ids: BTreeMap<&'static str, (BackendId, Duration)>,
     /// Since when a shop is ejected, and the others can do without it.
     spared: BTreeMap<&'static str, Duration>,
+    /// Since when a shop takes no new sessions.
+    closed: BTreeMap<&'static str, Duration>,
     /// How many shops were ejected, of how many, when it was last looked.
     share: (usize, usize),
     /// How often shops were ejected.
@@ -175,6 +177,11 @@ impl SentRequests {
             } else {
                 self.spared.remove(one.shop);
             }
+            if one.takes_new {
+                self.closed.remove(one.shop);
+            } else {
+                self.closed.entry(one.shop).or_insert(at);
+            }
         }
         let ejected = seen.iter().filter(|one| one.ejected).count();
         // Shops may leave while others are ejected: the share counts as one is.
@@ -206,15 +213,18 @@ impl SentRequests {
         Err(format!("the limit: {shop} has {open} requests at once, and {} may be", queue.max_requests))
     }
 
-    /// A shop that is ejected gets no requests of new sessions, and none that need no session.
+    /// A shop that is ejected, or takes no new sessions, gets no requests of new sessions, and none that need no session.
     fn is_welcome(&self, at: Duration, shop: &str, head: &Head) -> Result<(), String> {
-        if self.settings.bounded_load.is_some() {
-            // Who binds by exact counts knows of no node's ejections.
-            return Ok(());
-        }
         let waited = self.settings.queue.map_or(Duration::ZERO, |queue| queue.timeout * 21 / 20);
+        // What a connection swallowed goes to the same shop again.
+        let chooses = !head.has_session && !self.sent.contains_key(&head.number);
+        if let Some(since) = self.closed.get(shop).filter(|since| **since + waited + LEAVES < at)
+            && chooses
+        {
+            return Err(format!("drained: {shop} gets something new, and takes nothing new since {since:?}"));
+        }
         match self.spared.get(shop) {
-            Some(since) if !head.has_session && *since + waited + LEAVES < at => {
+            Some(since) if chooses && *since + waited + LEAVES < at => {
                 Err(format!("ejected: {shop} gets something new, and is ejected since {since:?} at least"))
             }
             _ => Ok(()),
@@ -246,11 +256,16 @@ impl SentRequests {
         Err(format!("the budget: {all} of {asked} requests were sent again, and {percent} % may be"))
     }
 
+    /// How many requests a shop has.
+    #[must_use]
+    pub fn open_at(&self, shop: &str) -> usize {
+        self.open.get(shop).map_or(0, BTreeMap::len)
+    }
+
     /// Whether a shop has as many requests as it may have.
     #[must_use]
     pub fn is_full(&self, shop: &str) -> bool {
-        let open = self.open.get(shop).map_or(0, BTreeMap::len);
-        self.settings.queue.is_some_and(|queue| open >= queue.max_requests as usize)
+        self.settings.queue.is_some_and(|queue| self.open_at(shop) >= queue.max_requests as usize)
     }
 
     /// Whether a request that leaves now has left before.

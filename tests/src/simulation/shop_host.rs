@@ -23,6 +23,7 @@ use super::document::{OTHER_PORT, SHOP};
 use super::http::FORGED;
 use super::ledger::{Ledger, now};
 use super::plan::Trouble;
+use super::pool_settings::{Check, WELL};
 
 /// What outlives a shop's deaths.
 pub struct ShopHost {
@@ -35,6 +36,10 @@ pub struct ShopHost {
     /// Whether it says that it wants no new sessions.
     drains: Arc<AtomicBool>,
     trouble: Arc<Mutex<Option<Trouble>>>,
+    /// Whether its page has other words than it should have.
+    ill: Arc<AtomicBool>,
+    /// How it is checked.
+    check: Check,
 }
 
 /// One life of a shop.
@@ -43,6 +48,8 @@ struct Life {
     boot: u64,
     drains: Arc<AtomicBool>,
     trouble: Arc<Mutex<Option<Trouble>>>,
+    ill: Arc<AtomicBool>,
+    check: Check,
     ledger: Ledger,
     inside: Mutex<Inside>,
 }
@@ -55,7 +62,7 @@ struct Inside {
 impl ShopHost {
     /// A shop that has never run.
     #[must_use]
-    pub fn new(name: &'static str, seed: Seed, ledger: Ledger) -> Self {
+    pub fn new(name: &'static str, seed: Seed, ledger: Ledger, check: Check) -> Self {
         Self {
             name,
             seed,
@@ -64,6 +71,8 @@ impl ShopHost {
             alive: watch::Sender::new(true),
             drains: Arc::default(),
             trouble: Arc::default(),
+            ill: Arc::default(),
+            check,
         }
     }
 
@@ -75,6 +84,11 @@ impl ShopHost {
     /// Lets it say that it wants no new sessions, or that it does.
     pub fn set_drains(&self, drains: bool) {
         self.drains.store(drains, Ordering::Relaxed);
+    }
+
+    /// Lets its page have other words, or the right ones.
+    pub fn set_ill(&self, ill: bool) {
+        self.ill.store(ill, Ordering::Relaxed);
     }
 
     /// Lets it be in trouble, or well again.
@@ -100,7 +114,8 @@ impl ShopHost {
             let inside = Mutex::new(Inside { carts: BTreeMap::new(), random });
             let drains = Arc::clone(&self.drains);
             let (trouble, ledger) = (Arc::clone(&self.trouble), self.ledger.clone());
-            let life = Arc::new(Life { name: self.name, boot, drains, trouble, ledger, inside });
+            let (ill, check) = (Arc::clone(&self.ill), self.check);
+            let life = Arc::new(Life { name: self.name, boot, drains, trouble, ill, check, ledger, inside });
             tokio::select! {
                 biased;
                 _ = alive.wait_for(|alive| !*alive) => self.ledger.note(self.name, "dies"),
@@ -172,12 +187,7 @@ impl Life {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let uri = request.uri().clone();
         if uri.path() == "/health" {
-            let mut response = Response::new(Full::from("ok"));
-            response.headers_mut().insert("x-boot", HeaderValue::from(self.boot));
-            if self.drains.load(Ordering::Relaxed) {
-                response.headers_mut().insert("x-drain", HeaderValue::from_static("yes"));
-            }
-            return Ok(response);
+            return Ok(self.is_checked());
         }
         if uri.path() == TOLD {
             return Ok(self.is_told(request.headers()));
@@ -231,6 +241,19 @@ impl Life {
             response.headers_mut().insert("set-cookie", line);
         }
         Ok(response)
+    }
+
+    /// The page for checks.
+    fn is_checked(&self) -> Response<Full<Bytes>> {
+        let words = if self.ill.load(Ordering::Relaxed) { "all is lost" } else { WELL };
+        let mut response = Response::new(Full::from(words));
+        response.headers_mut().insert("x-boot", HeaderValue::from(self.boot));
+        if self.drains.load(Ordering::Relaxed) && self.check == Check::Status {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        } else if self.drains.load(Ordering::Relaxed) {
+            response.headers_mut().insert("x-drain", HeaderValue::from_static("yes"));
+        }
+        response
     }
 
     /// A session is about to leave. The shop does not always agree.

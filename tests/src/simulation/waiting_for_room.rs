@@ -14,8 +14,6 @@ pub struct WaitingForRoom {
     queue: Option<Queue>,
     /// Nodes and links are well all the time.
     well: bool,
-    /// No request is tried again once it was sent.
-    once: bool,
     nodes: BTreeMap<NodeId, AtNode>,
     /// When each of a crowd was sent.
     asked: BTreeMap<u64, Duration>,
@@ -67,7 +65,7 @@ impl WaitingForRoom {
     /// Of a run with these settings; whether its nodes and links are well all the time.
     #[must_use]
     pub fn new(pool: &PoolSettings, well: bool) -> Self {
-        Self { queue: pool.queue, well, once: pool.retry_budget.is_none(), ..Self::default() }
+        Self { queue: pool.queue, well, ..Self::default() }
     }
 
     /// Takes in that a client asks a node.
@@ -122,7 +120,13 @@ impl WaitingForRoom {
         self.announced.get(&session).is_some_and(|at| *at + WAY >= since)
     }
 
-    /// The time: nobody is told before that there was no room.
+    /// Whether a request is one of a crowd.
+    #[must_use]
+    pub fn is_of_crowd(&self, number: u64) -> bool {
+        self.asked.contains_key(&number)
+    }
+
+    /// The time: nobody is told before that there was no room, and no one of a crowd is told much later.
     ///
     /// # Errors
     /// When somebody was.
@@ -132,6 +136,15 @@ impl WaitingForRoom {
         if answer.refused == Some("queue-timeout") && waited < shortest(queue) {
             return Err(format!(
                 "the queue: node {node} gave {number} up after {waited:?} of {:?}",
+                queue.timeout
+            ));
+        }
+        let late = waited > longest(queue) + LEAVES + ELSE;
+        // Its time begins when it first waits, and it may have been sent before that.
+        let waits = self.is_of_crowd(*number) && !self.left.contains(number);
+        if answer.refused == Some("queue-timeout") && late && self.well && waits {
+            return Err(format!(
+                "the queue: node {node} gave {number} up after {waited:?}, and it may wait for {:?}",
                 queue.timeout
             ));
         }
@@ -162,8 +175,7 @@ impl WaitingForRoom {
     /// # Errors
     /// When one of those went first while this one waited for as long as it might.
     pub fn goes_first(&self, answer: &Answered<'_>, shop: &str) -> Result<(), String> {
-        let strictly = self.well && self.once;
-        let (Some(queue), Some("queue-timeout"), true) = (self.queue, answer.refused, strictly) else {
+        let (Some(queue), Some("queue-timeout"), true) = (self.queue, answer.refused, self.well) else {
             return Ok(());
         };
         if self.left.contains(&answer.number) {
@@ -217,6 +229,9 @@ mod tests {
         assert_eq!(waits.is_in_time(&refused("queue-full", SECOND / 10)), Ok(()));
         let (mut waits, after) = (waits, |tenths: u32| SECOND + SECOND * tenths / 10);
         (1..5).for_each(|number| waits.comes(SECOND, number));
+        let late = Answered { number: 1, ..refused("queue-timeout", SECOND * 2) };
+        assert!(waits.is_in_time(&late).is_err());
+        assert_eq!(waits.is_in_time(&refused("queue-timeout", SECOND * 2)), Ok(()), "it may have been held");
         assert_eq!(waits.leaves(after(10), NODE, "web-1", 1), Ok(()));
         assert!(waits.leaves(after(20), NODE, "web-1", 2).is_err());
         assert_eq!(waits.leaves(after(20), NODE, "web-1", 1), Ok(()), "again");

@@ -27,6 +27,7 @@ use super::ledger::{Ledger, now};
 use super::pool_settings::PoolSettings;
 use super::response_end::ResponseEnd;
 use super::sent_requests::{Head, Seen, SentRequests, Way};
+use super::slow_starts::{SlowStarts, Taking, taking_since};
 
 /// The simulated network as one process of a node sees it. Clones are the same.
 #[derive(Clone)]
@@ -42,6 +43,7 @@ struct Watch {
     /// Known once the node has started; before that it sends nothing.
     process: OnceLock<(Cluster, Proxy)>,
     sent: Mutex<SentRequests>,
+    spread: Mutex<SlowStarts>,
     connections: AtomicU64,
 }
 
@@ -55,6 +57,8 @@ pub struct Wiring<'a> {
     pub shops: &'a BTreeMap<&'static str, IpAddr>,
     /// What its document says about its requests.
     pub pool: PoolSettings,
+    /// Whether nodes and links are well all the time.
+    pub well: bool,
     /// All randomness of its connections.
     pub random: StdRng,
 }
@@ -63,7 +67,7 @@ impl WatchedNetwork {
     /// The network of a node that is about to start.
     #[must_use]
     pub fn new(wiring: Wiring<'_>) -> Self {
-        let Wiring { node, ledger, shops, pool, random } = wiring;
+        let Wiring { node, ledger, shops, pool, well, random } = wiring;
         let shops = shops.iter().map(|(name, ip)| (*ip, *name)).collect();
         let watch = Watch {
             node,
@@ -71,6 +75,7 @@ impl WatchedNetwork {
             shops,
             random: Mutex::new(random),
             process: OnceLock::new(),
+            spread: Mutex::new(SlowStarts::new(&pool, well)),
             sent: Mutex::new(SentRequests::new(pool)),
             connections: AtomicU64::new(0),
         };
@@ -131,6 +136,9 @@ struct Watched {
 const SLOW: f64 = 0.15;
 const SLOWEST: Duration = Duration::from_millis(280);
 
+/// How long a shop must have been there for none to have failed at it who is on its way now.
+const THERE: Duration = Duration::from_secs(1);
+
 impl Watch {
     fn delay(&self) -> Option<Duration> {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,6 +165,7 @@ impl Watch {
         if seen.iter().any(|one| one.ejected) {
             self.ledger.count("looks at shops that were ejected");
         }
+        self.spread.lock().unwrap_or_else(PoisonError::into_inner).sees(now(), &seen);
         let ejections = proxy.counters().ejections.load(Ordering::Relaxed);
         if let Err(broken) = self.requests().sees(now(), ejections, &seen) {
             self.ledger.violated(format_args!("{broken} (on node {})", self.node));
@@ -186,9 +195,34 @@ impl Watch {
         if again {
             self.ledger.count("requests sent again");
         }
-        if let Err(broken) = judged {
+        let spread = if again { Ok(()) } else { self.is_spread(cluster, to.shop, head.number) };
+        if let Err(broken) = judged.and(spread) {
             self.ledger.violated(format_args!("{broken} (on node {})", self.node));
         }
+    }
+
+    /// Takes in that a request leaves for the first time. Only those of a crowd could go to any shop.
+    fn is_spread(&self, cluster: &Cluster, shop: &str, number: u64) -> Result<(), String> {
+        let there_since = {
+            let evidence = &self.ledger.open().evidence;
+            evidence.room.is_of_crowd(number).then(|| evidence.shops.all_there_since()).flatten()
+        };
+        // Who has failed at a shop that is not there chooses among the others.
+        if there_since.is_none_or(|since| since + THERE > now()) {
+            return Ok(());
+        }
+        let (view, requests) = (cluster.view(), self.requests());
+        let takes = view.catalog.backends.values().filter(|record| record.takes_new());
+        let taking: Vec<Taking> = takes
+            .filter_map(|record| {
+                let shop = *self.shops.get(&record.address.ip())?;
+                Some(Taking { shop, open: requests.open_at(shop), since: taking_since(record) })
+            })
+            .collect();
+        drop(requests);
+        self.ledger.count("requests of crowds judged");
+        let time = view.time.max(cluster.standing().time);
+        self.spread.lock().unwrap_or_else(PoisonError::into_inner).leaves(now(), time, shop, &taking)
     }
 
     /// Takes in a request head that was just written; whether it is a client's.
@@ -213,6 +247,9 @@ impl Watch {
     /// Takes in that a request of a session left.
     fn routed(&self, cluster: &Cluster, shop: &str, session: &str, head: &str) {
         let Some(epoch) = header(head, "stickler-epoch") else {
+            if let Ok(key) = session.parse::<KeyHash>() {
+                self.ledger.open().evidence.leaving.asks(now(), key);
+            }
             // A session that is being created, or that a token without a record proves.
             if cluster.standing().footing == Footing::Isolated {
                 self.ledger.open().evidence.sent_unrecorded(now(), self.node, shop);
@@ -226,6 +263,7 @@ impl Watch {
         let home = {
             let evidence = &mut self.ledger.open().evidence;
             evidence.used(at, key);
+            evidence.leaving.asks(at, key);
             evidence.goes_to(shop, key, epoch)
         };
         if let Err(broken) = home {

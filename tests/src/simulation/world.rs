@@ -16,6 +16,7 @@ use super::clients::{self, Clients, Season};
 use super::document::{CLIENTS, NAMED, SHOPS, all_shops, host_of, idle_timeout, nodes};
 use super::draw::draw;
 use super::faults::{Faults, QUICK};
+use super::leaving_rate::LeavingRate;
 use super::ledger::Ledger;
 use super::node_host::{NodeHost, NodeSetup};
 use super::panics;
@@ -23,6 +24,7 @@ use super::plan::Plan;
 use super::pool_changes::NAME;
 use super::session::Kind;
 use super::shop_host::ShopHost;
+use super::shop_truths::ShopTruths;
 use super::waiting_for_room::WaitingForRoom;
 
 /// How finely virtual time is simulated: messages arrive at whole ticks.
@@ -165,7 +167,10 @@ impl World<'_> {
         let shop_addresses: BTreeMap<&'static str, IpAddr> =
             all_shops().map(|shop| (shop, sim.lookup(shop))).collect();
         let shops: BTreeMap<&'static str, Arc<ShopHost>> = all_shops()
-            .map(|shop| (shop, Arc::new(ShopHost::new(shop, seed.child(shop), ledger.clone()))))
+            .map(|shop| {
+                let host = ShopHost::new(shop, seed.child(shop), ledger.clone(), plan.pool.check);
+                (shop, Arc::new(host))
+            })
             .collect();
         for (name, shop) in &shops {
             let shop = Arc::clone(shop);
@@ -173,7 +178,12 @@ impl World<'_> {
         }
         let named = shop_addresses.iter().map(|(name, ip)| (*ip, *name)).collect();
         ledger.open().evidence.pool_changes.shops = named;
-        ledger.open().evidence.room = WaitingForRoom::new(&plan.pool, plan.well);
+        {
+            let evidence = &mut ledger.open().evidence;
+            evidence.room = WaitingForRoom::new(&plan.pool, plan.well);
+            evidence.shops = ShopTruths::new(plan.pool.check, plan.well);
+            evidence.leaving = LeavingRate::new(&plan.pool);
+        }
         let names = NameTable::default();
         names.set(NAME, NAMED.iter().map(|shop| shop_addresses[shop]).collect());
         let mut hosts = BTreeMap::new();
@@ -186,6 +196,7 @@ impl World<'_> {
                 shops: shop_addresses.clone(),
                 sync: plan.sync,
                 pool: plan.pool.clone(),
+                well: plan.well,
                 names: names.clone(),
             }));
             hosts.insert(node, Arc::clone(&host));
@@ -200,6 +211,7 @@ impl World<'_> {
             nodes: addresses,
             season: season.subscribe(),
             crowds: come,
+            redirect_to: plan.pool.redirect_to,
             done: Arc::clone(&done),
         };
         sim.client(CLIENTS, clients.run());
@@ -219,6 +231,10 @@ impl World<'_> {
         self.sim.step()?;
         let now = self.sim.elapsed();
         self.note_leases(now);
+        let unfounded = self.ledger.open().evidence.unfounded_refusal(now);
+        if let Some(broken) = unfounded {
+            self.ledger.violated_at(now, broken);
+        }
         let settled = self.plan.healed + SETTLING;
         if now < self.plan.healed {
             self.faults.tick(&mut self.sim, now);
@@ -233,6 +249,7 @@ impl World<'_> {
             self.ledger.note_at(now, "all", "*** has settled");
             self.is_well(now);
             self.conflicts_are_listed(now);
+            self.have_left_slowly(now);
             self.ledger.open().evidence.settled = Some(now);
             self.season.send_replace(Season::Calm);
         } else if now >= settled + CHECKING {
@@ -268,6 +285,19 @@ impl World<'_> {
                 );
                 self.ledger.violated_at(now, after);
             }
+        }
+    }
+
+    /// Sessions have left shops that were gone no faster than they were to.
+    fn have_left_slowly(&self, now: Duration) {
+        let kept = {
+            let evidence = &self.ledger.open().evidence;
+            evidence.leaving.is_kept(evidence.progress.offices())
+        };
+        if let Err(broken) = kept
+            && self.plan.well
+        {
+            self.ledger.violated_at(now, broken);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Carries out a plan: does what is due, and undoes it when its time is over.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use stickler_rt::NameTable;
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
-use super::crowd::Crowd;
-use super::document::{CLIENTS, all_shops, host_of, nodes};
+use super::crowd::{Crowd, Wants};
+use super::document::{all_shops, host_of};
 use super::ledger::Ledger;
 use super::links::{Broken, Links};
 use super::node_host::NodeHost;
@@ -54,6 +56,10 @@ enum Undo {
     Order(NodeId, Order),
     /// A shop wants new sessions again.
     TakesNew(&'static str),
+    /// A shop's page has the right words again.
+    RightWords(&'static str),
+    /// A crowd comes.
+    Crowd(Crowd),
     /// A shop's trouble is over.
     Well(&'static str),
     Ready(&'static str),
@@ -68,6 +74,10 @@ const OFTEN_SLOW: f64 = 1.5;
 
 /// How long a shop is slow until most of its clients wait for it.
 const BUSY: Duration = Duration::from_millis(300);
+
+/// How long after an operator wants it a shop is ready, and how long it takes a crowd then to come.
+const READY: Duration = Duration::from_millis(200);
+const COME: Duration = Duration::from_millis(700);
 
 /// How often something that flaps does, and how long it is in one state.
 const FLAPS: u32 = 6;
@@ -133,7 +143,14 @@ impl Faults {
         for (name, shop) in &self.shops {
             shop.set_alive(true);
             shop.set_drains(false);
+            shop.set_ill(false);
             shop.set_trouble(None);
+            {
+                let truths = &mut self.ledger.open().evidence.shops;
+                truths.dies(now, name, false);
+                truths.is_ill(now, name, false);
+                truths.drains(now, name, false);
+            }
             if !sim.is_host_running(*name) {
                 sim.bounce(*name);
             }
@@ -162,8 +179,14 @@ impl Faults {
                     }
                     self.start(sim, node);
                 }
-                Undo::Alive(shop, alive) => self.shops[shop].set_alive(alive),
-                Undo::Restart(shop) => sim.bounce(shop),
+                Undo::Alive(shop, alive) => {
+                    self.shops[shop].set_alive(alive);
+                    self.ledger.open().evidence.shops.dies(sim.elapsed(), shop, !alive);
+                }
+                Undo::Restart(shop) => {
+                    sim.bounce(shop);
+                    self.ledger.open().evidence.shops.dies(sim.elapsed(), shop, false);
+                }
                 Undo::Mend(broken) => self.links.mend(sim, &broken),
                 Undo::CutAgain(one, other, times) => self.flap(sim, at, &one, &other, times),
                 Undo::Hasten => {
@@ -183,7 +206,10 @@ impl Faults {
                     self.pending.push((at + SLOWLY, Undo::Mend(broken)));
                 }
                 Undo::Order(node, order) => self.nodes[&node].order(order),
-                Undo::TakesNew(shop) => self.shops[shop].set_drains(false),
+                Undo::TakesNew(shop) => self.drains(sim.elapsed(), shop, false),
+                Undo::RightWords(shop) => self.is_ill(sim.elapsed(), shop, false),
+                // Clients that are done take no crowds any more.
+                Undo::Crowd(crowd) => drop(self.crowds.send(crowd)),
                 Undo::Well(shop) => self.shops[shop].set_trouble(None),
                 Undo::Ready(shop) => self.order_all(&Order::Admin(shop, Admin::Ready)),
             }
@@ -251,8 +277,18 @@ impl Faults {
                 self.shop(now, shop, steps);
             }
             What::ShopRestarts(shop) => self.shop(now, shop, [(now, false), (now + RESTART, true)]),
+            What::ShopIll(shop) => {
+                self.is_ill(now, shop, true);
+                self.pending.push((until, Undo::RightWords(shop)));
+            }
+            What::Newcomer(who, shop, size, wants) => {
+                self.order_all(&Order::Admin(shop, Admin::Maint));
+                self.pending.push((until, Undo::Ready(shop)));
+                let crowd = Crowd { node: self.is(who), size, wants, within: COME };
+                self.pending.push((until + READY, Undo::Crowd(crowd)));
+            }
             What::ShopDrains(shop) => {
-                self.shops[shop].set_drains(true);
+                self.drains(now, shop, true);
                 self.pending.push((until, Undo::TakesNew(shop)));
             }
             What::ShopTrouble(shop, trouble) => self.trouble(shop, trouble, until),
@@ -260,8 +296,9 @@ impl Faults {
                 for shop in trouble.iter().flat_map(|trouble| all_shops().map(|shop| (shop, *trouble))) {
                     self.trouble(shop.0, shop.1, until);
                 }
+                let (node, wants, within) = (self.is(who), Wants::Page, event.length / 3);
                 // Clients that are done take no crowds any more.
-                let _ = self.crowds.send(Crowd { node: self.is(who), size, within: event.length / 3 });
+                let _ = self.crowds.send(Crowd { node, size, wants, within });
             }
             What::ComesBackSlowly(who, delay, operations) => {
                 let node = self.is(who);
@@ -279,6 +316,7 @@ impl Faults {
             }
             What::ShopVanishes(shop) if sim.is_host_running(shop) => {
                 sim.crash(shop);
+                self.ledger.open().evidence.shops.dies(now, shop, true);
                 self.pending.push((until, Undo::Restart(shop)));
             }
             What::ShopVanishes(_) => {}
@@ -301,105 +339,6 @@ impl Faults {
         }
     }
 
-    /// What the network does.
-    fn disturb(&mut self, sim: &mut Sim<'_>, now: Duration, until: Duration, what: What) {
-        let count = self.nodes.len() as u64;
-        let peers: Vec<String> = nodes(count).map(host_of).collect();
-        let all = || peers.iter().cloned().chain(shops()).collect::<Vec<_>>();
-        let broken = match what {
-            What::Pause(who) => {
-                let everybody: Vec<String> = all().into_iter().chain([CLIENTS.to_owned()]).collect();
-                self.links.hold(sim, &host_of(self.is(who)), &everybody)
-            }
-            What::CutOff(who) => self.links.cut(sim, &host_of(self.is(who)), &peers),
-            What::Alone(who) => self.links.cut(sim, &host_of(self.is(who)), &all()),
-            What::Bridge(who) => self.bridge(sim, count, self.is(who)),
-            What::OneWay(who, to) if self.is(who) != to => {
-                self.links.cut_one_way(sim, &host_of(self.is(who)), &host_of(to))
-            }
-            What::Flap(who, to) if self.is(who) != to => {
-                return self.flap(sim, now, &host_of(self.is(who)), &host_of(to), FLAPS);
-            }
-            What::CantReach(who, shop) => self.links.cut(sim, &host_of(self.is(who)), &[shop.to_owned()]),
-            What::SlowNetwork(delay) => {
-                sim.set_max_message_latency(delay);
-                sim.set_message_latency_curve(OFTEN_SLOW);
-                return self.pending.push((until, Undo::Hasten));
-            }
-            What::SlowNode(who, delay) => {
-                let node = self.is(who);
-                self.delay(sim, node, delay);
-                return self.pending.push((until, Undo::HastenNode(node)));
-            }
-            _ => return,
-        };
-        self.pending.push((until, Undo::Mend(broken)));
-    }
-
-    fn bridge(&mut self, sim: &Sim<'_>, count: u64, node: NodeId) -> Broken {
-        // The others reach each other only through it: in halves, if there are more than two.
-        let rest: Vec<NodeId> = others(count, node).collect();
-        let (left, right) = rest.split_at(rest.len() / 2);
-        let right: Vec<String> = right.iter().copied().map(host_of).collect();
-        let mut broken = Broken::default();
-        for one in left {
-            broken.join(self.links.cut(sim, &host_of(*one), &right));
-        }
-        broken
-    }
-
-    fn flap(&mut self, sim: &Sim<'_>, now: Duration, one: &str, other: &str, times: u32) {
-        let broken = self.links.cut(sim, one, &[other.to_owned()]);
-        self.pending.push((now + FLAP, Undo::Mend(broken)));
-        if times > 1 {
-            let again = Undo::CutAgain(one.to_owned(), other.to_owned(), times - 1);
-            self.pending.push((now + FLAP * 2, again));
-        }
-    }
-
-    /// Every message to and from a node takes this long.
-    fn delay(&self, sim: &Sim<'_>, node: NodeId, delay: Duration) {
-        let count = self.nodes.len() as u64;
-        let hosts = others(count, node).map(host_of).chain(shops()).chain([CLIENTS.to_owned()]);
-        for host in hosts {
-            sim.set_link_latency(host_of(node), host, delay);
-        }
-    }
-
-    /// A process that dies leaves what it wrote with its machine; a machine that dies loses what it did not
-    /// sync, or some of it, and nobody hears of it.
-    fn crash(&mut self, sim: &mut Sim<'_>, node: NodeId, until: Duration, power: Option<Option<u64>>) {
-        let host = host_of(node);
-        if !sim.is_host_running(host.as_str()) {
-            return;
-        }
-        let broken = power.map(|torn| {
-            let peers = self.nodes.keys().copied().map(host_of);
-            let all: Vec<String> = peers.chain(shops()).chain([CLIENTS.to_owned()]).collect();
-            let broken = self.links.cut(sim, &host, &all);
-            sim.crash(host.as_str());
-            self.nodes[&node].disk.crash(torn);
-            broken
-        });
-        if power.is_none() {
-            sim.crash(host.as_str());
-        }
-        self.pending.push((until, Undo::Start(node, broken)));
-    }
-
-    fn crash_all(&mut self, sim: &mut Sim<'_>, now: Duration, all: PowerCuts) {
-        self.ledger.note_at(now, "all nodes", "*** lose power");
-        self.ledger.count("power cuts of all nodes");
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for (node, (torn, back)) in nodes.into_iter().zip(all) {
-            if sim.is_host_running(host_of(node)) {
-                sim.crash(host_of(node));
-                self.nodes[&node].disk.crash(torn);
-                self.pending.push((now + back, Undo::Start(node, None)));
-            }
-        }
-    }
-
     /// Lets a shop's process die and start, unless it is in the middle of that already.
     fn shop(&mut self, now: Duration, shop: &'static str, steps: impl IntoIterator<Item = (Duration, bool)>) {
         let busy = self.pending.iter().any(
@@ -408,6 +347,16 @@ impl Faults {
         if !busy {
             self.pending.extend(steps.into_iter().map(|(at, alive)| (at, Undo::Alive(shop, alive))));
         }
+    }
+
+    fn drains(&self, now: Duration, shop: &'static str, drains: bool) {
+        self.shops[shop].set_drains(drains);
+        self.ledger.open().evidence.shops.drains(now, shop, drains);
+    }
+
+    fn is_ill(&self, now: Duration, shop: &'static str, ill: bool) {
+        self.shops[shop].set_ill(ill);
+        self.ledger.open().evidence.shops.is_ill(now, shop, ill);
     }
 
     fn trouble(&mut self, shop: &'static str, trouble: Trouble, until: Duration) {

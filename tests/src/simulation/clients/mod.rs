@@ -1,5 +1,7 @@
 //! Clients: each goes through any node, keeps what it is told, and checks that it stays true.
 
+mod asks;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +18,6 @@ use super::crowd::{self, Crowd};
 use super::document::NEW_SESSIONS;
 use super::http::{FORGED, REQUEST, Reply, ask};
 use super::ledger::{Ledger, now};
-use super::new_sessions::Tried;
 use super::oracle::Record;
 use super::session::{Kind, Session};
 use super::waiting_for_room::Answered;
@@ -65,6 +66,8 @@ pub struct Clients {
     pub season: watch::Receiver<Season>,
     /// Crowds that come.
     pub crowds: mpsc::UnboundedReceiver<Crowd>,
+    /// Where guests are sent whose shop is away, if they are.
+    pub redirect_to: Option<&'static str>,
     /// Told when a client has checked everything in calm times.
     pub done: Arc<watch::Sender<usize>>,
 }
@@ -110,29 +113,19 @@ struct Client {
 }
 
 /// A request that is on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     node: NodeId,
     number: u64,
+    path: String,
     asked: Duration,
 }
 
 impl Sent {
-    fn answered(self, reply: &Reply) -> Answered<'_> {
-        let Self { node, number, asked } = self;
+    fn answered<'a>(&self, reply: &'a Reply) -> Answered<'a> {
+        let (node, number, asked) = (self.node, self.number, self.asked);
         Answered { node, number, asked, at: reply.at, refused: reply.header("stickler-error") }
     }
-}
-
-/// A request of a client with Stickler's cookie.
-#[derive(Clone, Copy, Debug)]
-struct Asks {
-    /// Its number among those of its node.
-    number: usize,
-    /// It carries no cookie.
-    fresh: bool,
-    /// It may begin a session, as far as was known when it was sent.
-    begins: bool,
 }
 
 /// What is asked of the shop.
@@ -195,67 +188,18 @@ impl Client {
         let asking: Vec<_> = (0..TABS)
             .map(|_| {
                 let (method, path) = self.line(Wish::Add);
-                let ((sent, headers), asks) = (self.sends(node), self.tries(node));
+                let ((sent, headers), asks) = (self.sends(node, path), self.tries(node));
                 let to = self.shared.nodes[&node];
-                async move { (sent, asks, ask(to, method, &path, &headers).await) }
+                async move {
+                    let reply = ask(to, method, &sent.path, &headers).await;
+                    (sent, asks, reply)
+                }
             })
             .collect();
         for (sent, asks, reply) in join_all(asking).await {
             self.forget();
             self.tried(node, asks, &reply);
             self.take(sent, reply);
-        }
-    }
-
-    /// Notes that the next request through a node may begin a session with Stickler's cookie. It may although there is
-    /// one, which may end while it is on its way.
-    fn tries(&self, node: NodeId) -> Option<Asks> {
-        if self.kind != Kind::Own {
-            return None;
-        }
-        let (fresh, record) = (!self.session.has_identifier(), &self.session.record);
-        // What a token alone proves begins, for whoever counts, once it comes back and is bound.
-        let begins = fresh || !record.is_recorded() || record.may_have_ended(&self.shared.ledger);
-        let number = self.shared.ledger.open().evidence.new_sessions.tries(now(), node);
-        Some(Asks { number, fresh, begins })
-    }
-
-    /// A client's address begins so many sessions with Stickler's cookie and no more, and who has a session goes on.
-    fn tried(&self, node: NodeId, asks: Option<Asks>, reply: &std::io::Result<Reply>) {
-        let ledger = &self.shared.ledger;
-        let outcome = match reply {
-            Ok(reply) if reply.status == 429 => Tried::Refused,
-            // Without a record it costs nothing, and is not limited.
-            Ok(reply) if reply.header("stickler-affinity") == Some("begun") => Tried::Nothing,
-            // A client that had one may have got another cookie of the same session.
-            Ok(reply) if reply.status == 200 && asks.is_some_and(|asks| asks.fresh) => {
-                if reply.cookies().next().is_some() { Tried::Begun } else { Tried::Nothing }
-            }
-            _ => Tried::Nothing,
-        };
-        let over = self.session.record.may_have_ended(ledger);
-        let Some(asks) = asks.filter(|asks| asks.begins || over) else {
-            if let Some(asks) = asks {
-                ledger.open().evidence.new_sessions.went_on(node, asks.number);
-            }
-            if outcome == Tried::Refused && self.session.record.is_known() && !over {
-                ledger.violated(format_args!(
-                    "the rate: {} has a session, and node {node} refuses it",
-                    self.name
-                ));
-            }
-            return;
-        };
-        if outcome == Tried::Refused {
-            ledger.count("new sessions over the rate");
-        }
-        let tried = {
-            let evidence = &mut ledger.open().evidence;
-            let process = (node, evidence.up_since(node));
-            evidence.new_sessions.tried(now(), process, asks.number, outcome, NEW_SESSIONS)
-        };
-        if let Err(broken) = tried {
-            ledger.violated(broken);
         }
     }
 
@@ -278,8 +222,12 @@ impl Client {
         let mut asking = Vec::new();
         for node in &nodes {
             let (method, path) = self.line(Wish::Add);
-            let ((sent, headers), to, asks) = (self.sends(*node), shared.nodes[node], self.tries(*node));
-            asking.push(async move { (sent, asks, ask(to, method, &path, &headers).await) });
+            let ((sent, headers), to, asks) =
+                (self.sends(*node, path), shared.nodes[node], self.tries(*node));
+            asking.push(async move {
+                let reply = ask(to, method, &sent.path, &headers).await;
+                (sent, asks, reply)
+            });
         }
         let replies = join_all(asking).await;
         for (sent, asks, reply) in &replies {
@@ -331,9 +279,12 @@ impl Client {
     /// The application ends the session; the browser forgets it, whatever comes back.
     async fn log_out(&mut self) {
         let node = self.any_node();
-        let (_, headers) = self.sends(node);
+        let (sent, headers) = self.sends(node, "/browser/logout".to_owned());
         self.shared.ledger.count("log-outs");
-        let reply = ask(self.shared.nodes[&node], "POST", "/browser/logout", &headers).await;
+        let reply = ask(self.shared.nodes[&node], "POST", &sent.path, &headers).await;
+        if let Ok(reply) = &reply {
+            self.session.record.had_room(&self.shared.ledger, &self.name, &sent.answered(reply));
+        }
         let status = reply.map_or(0, |reply| reply.status);
         self.shared.ledger.note(&self.name, format_args!("via {node}: logs out: {status}"));
         self.forget();
@@ -342,11 +293,11 @@ impl Client {
     /// One request; whether a shop answered.
     async fn request(&mut self, node: NodeId, wish: Wish) -> bool {
         let (method, path) = self.line(wish);
-        let (sent, headers) = self.sends(node);
+        let (sent, headers) = self.sends(node, path);
         self.session.renaming |= wish == Wish::Login;
         self.shared.ledger.count("requests");
         let asks = self.tries(node);
-        let reply = ask(self.shared.nodes[&node], method, &path, &headers).await;
+        let reply = ask(self.shared.nodes[&node], method, &sent.path, &headers).await;
         self.tried(node, asks, &reply);
         if reply.as_ref().is_ok_and(|reply| reply.status == 429) {
             tokio::time::sleep(NEW_SESSIONS.1 / 2).await;
@@ -372,6 +323,10 @@ impl Client {
         if reply.status != 200 {
             self.session.renamed_unheard |= self.session.renaming;
             ledger.count("requests refused");
+            if error == "backend-gone" {
+                let (record, to) = (&self.session.record, self.shared.redirect_to);
+                record.refused(&ledger, &self.name, (&sent.path, asked), &reply, to);
+            }
             if error == "session-lost" {
                 // Its end is on its way; what comes after that is another session.
                 ledger.count("lost sessions said");
@@ -406,7 +361,7 @@ impl Client {
         true
     }
 
-    fn sends(&mut self, node: NodeId) -> (Sent, Vec<(&'static str, String)>) {
+    fn sends(&mut self, node: NodeId, path: String) -> (Sent, Vec<(&'static str, String)>) {
         let number = {
             let evidence = &mut self.shared.ledger.open().evidence;
             evidence.room.asks(node);
@@ -418,7 +373,7 @@ impl Client {
             headers.push(("stickler-session", FORGED.to_owned()));
             headers.push(("stickler-epoch", u64::MAX.to_string()));
         }
-        (Sent { node, number, asked: now() }, headers)
+        (Sent { node, number, path, asked: now() }, headers)
     }
 
     fn line(&mut self, wish: Wish) -> (&'static str, String) {
