@@ -6,6 +6,7 @@ mod away_snapshot;
 mod backend_cut;
 mod backend_dies;
 mod backend_flaps;
+mod bounded;
 mod brownout;
 mod checks;
 mod clocks;
@@ -70,6 +71,7 @@ pub(crate) const ALL: &[Scenario] = &[
     backend_cut::SCENARIO,
     backend_flaps::SCENARIO,
     checks::SCENARIO,
+    bounded::SCENARIO,
     policies::SCENARIO,
     brownout::SCENARIO,
     overload::SCENARIO,
