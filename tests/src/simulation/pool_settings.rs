@@ -131,7 +131,10 @@ impl PoolSettings {
     #[must_use]
     pub fn for_newcomers(self, random: &mut StdRng) -> Self {
         let slow_start = Some(Duration::from_millis(random.random_range(6000..20_000)));
-        Self { ejection: None, queue: None, retry_budget: None, discovery: true, slow_start, ..self }
+        // What sessions count for must not count for those who come.
+        let bounded_load = self.bounded_load.or(random.random_bool(0.5).then_some(100));
+        let (ejection, queue, retry_budget) = (None, None, None);
+        Self { ejection, queue, retry_budget, bounded_load, discovery: true, slow_start, ..self }
     }
 
     /// Whether requests go by anything that a document does not have which says nothing of them.
