@@ -40,8 +40,8 @@ struct Truth {
 /// have reported, and the entry is there. A hand-over of leadership may come in between.
 const KNOWN: Duration = Duration::from_millis(1500);
 
-/// The same for one that is well: connections take their time now and then, and a check that waits for one has failed. Three in
-/// a row take a healthy backend down, and two must pass in a row before it is up.
+/// The same for one that is well, and down: connections take their time now and then, and a check that waits for one has
+/// failed. Three in a row take a healthy backend down, and two must pass in a row before it is up.
 const BACK: Duration = Duration::from_millis(2500);
 
 impl ShopTruths {
@@ -116,7 +116,8 @@ impl ShopTruths {
         let changed = truth.since.max(truth.drains_since).max(seen.1);
         let wrong = self.wrong.entry((node, id)).or_insert(at);
         *wrong = changed.max(*wrong);
-        if at < *wrong + if passes { BACK } else { KNOWN } {
+        let longest = if passes && !health.is_up() { BACK } else { KNOWN };
+        if at < *wrong + longest {
             return Ok(());
         }
         Err(format!(
