@@ -76,10 +76,8 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     let mut random = stage.seed.child("flaps").rng();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
         // Sessions that have moved stay where they are: each round has a cluster of its own.
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         let how = if round % 2 == 1 { How::Dies } else { How::Unwell };
         play(&stage, &format!("round {round}, {how:?}"), how, &mut random, &mut report).await?;
     }

@@ -57,10 +57,8 @@ const CROWD: Callers = Callers {
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
         // Sessions stay: each round has a cluster of its own.
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         let balance = if round % 2 == 1 { "rendezvous" } else { "fewest-sessions" };
         play(&stage, &format!("round {round}, {balance}"), balance, &mut report).await?;
     }

@@ -120,6 +120,14 @@ pub(crate) struct Stage {
     pub faults: Vec<String>,
 }
 
+impl Stage {
+    /// The same, for a part of the scenario that has a cluster of its own, and draws of its own.
+    pub(crate) fn apart(&self, part: &str) -> Self {
+        let (directory, seed) = (self.directory.join(part.replace([' ', ','], "-")), self.seed.child(part));
+        Self { directory, seed, ..self.clone() }
+    }
+}
+
 /// Why a scenario could not be played to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScenarioError {

@@ -68,9 +68,7 @@ const CROWD: Callers = Callers {
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         play(&stage, &format!("round {round}"), &mut report).await?;
     }
     Ok(report)

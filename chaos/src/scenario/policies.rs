@@ -72,8 +72,7 @@ const fn callers(door: Door<'static>) -> Callers {
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
-        stage.directory = stage.directory.join(format!("round-{round}"));
+        let stage = stage.apart(&format!("round {round}"));
         play(&stage, &format!("round {round}"), &mut report).await?;
     }
     Ok(report)

@@ -46,9 +46,8 @@ const DOOR: Door<'static> = Door { name: "shop", path_prefix: "/", options: NEVE
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
         // A pool grows once: each round has a cluster of its own.
-        stage.directory = stage.directory.join(format!("round-{round}"));
+        let stage = stage.apart(&format!("round {round}"));
         play(&stage, &format!("round {round}"), &mut report).await?;
     }
     Ok(report)

@@ -44,9 +44,7 @@ const PASSERS: Callers = Callers {
 async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
-        let mut stage = stage.clone();
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         let label = format!("round {round}");
         let document = Document::of(&[DOOR]).with_open_route(PASSERS.path).with_pool(POOL, "", EJECTION);
         let mut rig = Rig::start_with(&stage, &Setting { document, ..Setting::plain(BACKENDS) }).await?;

@@ -52,11 +52,9 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
         let of_part = |part: &str| {
-            let mut stage = stage.clone();
             // Each part has a check of its own, and so a cluster of its own.
-            stage.directory = stage.directory.join(format!("round-{round}-{part}"));
-            stage.seed = stage.seed.child(&format!("round {round}, {part}"));
-            (stage, format!("round {round}, {part}"))
+            let label = format!("round {round}, {part}");
+            (stage.apart(&label), label)
         };
         let (stage, label) = of_part("words");
         Box::pin(words::play(&stage, &label, &mut report)).await?;

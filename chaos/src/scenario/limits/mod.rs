@@ -33,9 +33,7 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut report = Report::default();
     for round in 1..=stage.rounds {
         // A door that is full stays full: each round has a cluster of its own.
-        let mut stage = stage.clone();
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         play(&stage, round, &mut report).await?;
     }
     Ok(report)

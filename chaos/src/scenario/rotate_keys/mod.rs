@@ -41,9 +41,7 @@ async fn run(stage: &Stage) -> Result<Report, ScenarioError> {
     let mut rotations = 0;
     for round in 1..=stage.rounds {
         // A ring that is full takes no key until the oldest opens no more: each round has a cluster of its own.
-        let mut stage = stage.clone();
-        stage.directory = stage.directory.join(format!("round-{round}"));
-        stage.seed = stage.seed.child(&format!("round {round}"));
+        let stage = stage.apart(&format!("round {round}"));
         let (seen, rotated) = play(&stage, round, &mut report).await?;
         rotations += rotated;
         all.join(seen);
